@@ -1,0 +1,288 @@
+"""One capacity run: a suite on a system, searched tier by tier, composed out of the ports.
+
+Nothing is started before the first tier is asked for; deployments stay open until `close`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+from pytest_agentperf.clock import NS_PER_S, RealClock
+from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
+from pytest_agentperf.core.economics import normalise
+from pytest_agentperf.core.errors import ConfigError, EndpointError
+from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
+from pytest_agentperf.core.search import CapacitySearch, Probe, SearchRules, Status, TierOutcome
+from pytest_agentperf.core.verdict import Verdict, binding_constraint
+from pytest_agentperf.dataset import PreparedSource, open_dataset
+from pytest_agentperf.deployed import BudgetSpent, OpenDeployment, PhaseRun, PhaseStatus, max_prompt_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from pytest_agentperf.core.phase import PhaseKind
+    from pytest_agentperf.core.ports import BlockingClock
+    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.core.slo import SloTier
+
+
+class Observer(Protocol):
+    """Whoever wants to know how a run goes: progress displays and the run directory."""
+
+    def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
+        """A phase begins."""
+
+    def phase_status(self, status: PhaseStatus) -> None:
+        """Called several times a second while a phase runs."""
+
+    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+        """A phase has ended; returns the result, with the name of its records file if it was stored."""
+
+
+class NotRunnable(Exception):
+    """The system cannot be measured here; the text says which variable or key to set."""
+
+
+class CapacityRun:
+    """Measures the capacity of one system at the tiers of one suite."""
+
+    def __init__(self, settings: RunSettings, observer: Observer, clock: BlockingClock | None = None) -> None:
+        self.settings = settings
+        self.phases: list[PhaseResult] = []
+        self.request_parameters: dict[str, dict[str, object]] = {}
+        self.power_sources: dict[str, str] = {}
+        self.simulated = False
+        self._observer = observer
+        self._clock = clock or RealClock()
+        self._source: PreparedSource | None = None
+        self._open: dict[str, OpenDeployment] = {}
+        self._searches: dict[str, CapacitySearch] = {}
+        self._start_ns: int | None = None
+        self._tokens = 0
+        self._out_of_budget: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End workers and launched servers."""
+        while self._open:
+            _, deployment = self._open.popitem()
+            deployment.__exit__(None, None, None)
+
+    @property
+    def source(self) -> PreparedSource:
+        """Return the dataset, opened and fitted on first use."""
+        if self._source is None:
+            self._source = PreparedSource(
+                open_dataset(self.settings.dataset_path),
+                max_prompt_tokens=max_prompt_tokens(self.settings),
+                history_reasoning=self.settings.suite.history_reasoning,
+            )
+        return self._source
+
+    def measure(self, tier: str) -> TierResult:
+        """Search the capacity at one tier; raises NotRunnable, EndpointError, DatasetError, ConfigError."""
+        name = self._deployment_name(tier)
+        deployment = self._opened(name)
+        search = self._searches[name]
+        while self._out_of_budget is None and (probe := search.next_probe(tier)):
+            run = self._run_probe(deployment, probe)
+            if run is None:
+                break
+            reasons = [verdict.reason for verdict in run.result.verdicts if verdict.tier == tier]
+            search.record(
+                probe,
+                {verdict.tier: verdict.verdict for verdict in run.result.verdicts},
+                reason=reasons[0] if reasons else None,
+            )
+        return self._tier_result(tier, name, search.outcome(tier))
+
+    def known(self, tier: str) -> TierResult | None:
+        """Return what is known of a tier so far, None if its deployment was never opened."""
+        found = self.settings.deployment_for(tier)
+        if found is None or found[0] not in self._searches:
+            return None
+        return self._tier_result(tier, found[0], self._searches[found[0]].outcome(tier))
+
+    def run_fixed(self, deployment: str, n_agents: int) -> PhaseResult:
+        """Run one phase at a fixed number of agents, warm-up first."""
+        opened = self._opened(deployment)
+        run = self._phase(opened, "fixed", n_agents, attempt=0)
+        if run is None:
+            raise ConfigError(f"{self._out_of_budget}", remedy="give a larger budget")
+        return run.result
+
+    def _deployment_name(self, tier: str) -> str:
+        found = self.settings.deployment_for(tier)
+        if found is None:
+            raise NotRunnable(
+                f"system {self.settings.system.name} has no deployment for {self.settings.suite.name} {tier}: "
+                f"add one under `deployments:` in {self.settings.system_path}"
+            )
+        return found[0]
+
+    def tiers_of(self, deployment: str) -> list[SloTier]:
+        """Return the tiers that a deployment serves: they share its probes."""
+        return [
+            tier
+            for name, tier in self.settings.tiers.items()
+            if (found := self.settings.deployment_for(name)) and found[0] == deployment
+        ]
+
+    def _opened(self, name: str) -> OpenDeployment:
+        if name in self._open:
+            return self._open[name]
+        config = self.settings.system.deployments[name]
+        endpoint = resolve_endpoint(
+            config.endpoint, where=f"{self.settings.system_path} (deployments.{name})"
+        )
+        if isinstance(endpoint, NotConfigured):
+            raise NotRunnable(endpoint.reason)
+        opened = OpenDeployment(name, config, self.settings, endpoint, self.source, self._clock)
+        opened.__enter__()
+        self._open[name] = opened
+        self._start_ns = self._start_ns or self._clock.now_ns()
+        self.simulated |= opened.simulated
+        self.request_parameters[name] = dict(opened.parameters)
+        self.power_sources[name] = opened.power_source()
+        start = self.settings.start or config.search_start or 1
+        rules = SearchRules.from_ruleset(
+            self.settings.ruleset,
+            start=min(start, self.settings.max_agents),
+            max_agents=self.settings.max_agents,
+        )
+        self._searches[name] = CapacitySearch((tier.name for tier in self.tiers_of(name)), rules)
+        if self.settings.ruleset.warmup_agents:
+            _check_warmup(
+                self._phase(opened, "warmup", self.settings.ruleset.warmup_agents, attempt=0), opened
+            )
+        return opened
+
+    def _run_probe(self, deployment: OpenDeployment, probe: Probe) -> PhaseRun | None:
+        return self._phase(deployment, probe.kind, probe.n_agents, attempt=probe.attempt)
+
+    def _phase(
+        self, deployment: OpenDeployment, kind: PhaseKind, n_agents: int, *, attempt: int
+    ) -> PhaseRun | None:
+        """Run one phase; None if the budget ran out, and then nothing of it is kept."""
+        if self._over_budget(0):
+            return None
+        deployment.wait_idle()
+        self._observer.phase_started(kind, n_agents, deployment.name)
+        try:
+            run = deployment.run_phase(
+                kind,
+                n_agents,
+                phase=len(self.phases),
+                attempt=attempt,
+                tiers=self.tiers_of(deployment.name),
+                on_status=self._observer.phase_status,
+                spent=self._over_budget,
+            )
+        except BudgetSpent:
+            return None
+        self._tokens += run.tokens
+        run = run._replace(result=self._observer.phase_finished(run.result, run.columns))
+        self.phases.append(run.result)
+        return run
+
+    def _over_budget(self, fresh_tokens: int) -> bool:
+        budget = self.settings.budget
+        elapsed_s = (self._clock.now_ns() - (self._start_ns or self._clock.now_ns())) / NS_PER_S
+        if budget.seconds is not None and elapsed_s > budget.seconds:
+            self._out_of_budget = f"the budget of {budget.seconds:g} s was spent"
+        if budget.tokens is not None and self._tokens + fresh_tokens > budget.tokens:
+            self._out_of_budget = f"the budget of {budget.tokens:,} tokens was spent"
+        return self._out_of_budget is not None
+
+    def _tier_result(self, tier: str, deployment: str, outcome: TierOutcome) -> TierResult:
+        settings = self.settings
+        phases = [p for p in self.phases if p.deployment == deployment and p.kind != "warmup"]
+        published = _last(phases, tier, outcome.agents, Verdict.PASS) if outcome.agents else None
+        failing = _last(phases, tier, outcome.failed_min, Verdict.FAIL)
+        decisive = failing or published
+        accelerators = settings.system.deployments[deployment].allocated_accelerators
+        hardware = settings.system.accelerator
+        metrics = published.metrics if published else None
+        complete = outcome.status is not Status.SEARCHING
+        verdict = None
+        if complete:
+            verdict = Verdict.INVALID if outcome.status is Status.INVALID else Verdict.PASS
+        return TierResult(
+            tier=settings.tiers[tier],
+            deployment=deployment,
+            verdict=verdict,
+            agents=outcome.agents,
+            at_least=outcome.at_least,
+            complete=complete,
+            confirmed=outcome.confirmed,
+            passed_max=outcome.passed_max,
+            failed_min=outcome.failed_min,
+            contradictions=outcome.contradictions,
+            reason=outcome.reason or (self._out_of_budget if not complete else None),
+            expected_agents=settings.expected_agents(tier),
+            binding_constraint=(
+                binding_constraint(next(v for v in decisive.verdicts if v.tier == tier)) if decisive else None
+            ),
+            published_phase=published.phase if published else None,
+            accelerators=accelerators,
+            metrics=metrics,
+            energy=published.energy if published else None,
+            normalisation=(
+                normalise(
+                    agents=outcome.agents,
+                    throughput_tok_s=metrics.throughput_tok_s,
+                    trajectories_per_hour=_trajectories_per_hour(published),
+                    accelerators=accelerators,
+                    accelerators_per_system=hardware.per_system,
+                    accelerators_per_rack=hardware.per_rack,
+                    energy=published.energy,
+                    usd_per_accelerator_hour=(
+                        settings.system.price.usd_per_accelerator_hour if settings.system.price else None
+                    ),
+                )
+                if published and metrics and outcome.agents
+                else None
+            ),
+        )
+
+
+def _check_warmup(run: PhaseRun | None, deployment: OpenDeployment) -> None:
+    """Raise EndpointError if not one request of the warm-up succeeded: that is no capacity of 0."""
+    if run is None or not len(run.columns) or not run.columns.failed.all():
+        return
+    failure, detail = run.columns.texts["failure"][0], run.columns.texts["failure_detail"][0]
+    raise EndpointError(
+        f"all {len(run.columns)} requests of the warm-up failed; the first: {failure}"
+        + (f" ({detail})" if detail else ""),
+        where=deployment.url,
+        remedy="see the server's log; `agentperf replay` runs one phase for a closer look",
+    )
+
+
+def _last(
+    phases: Sequence[PhaseResult], tier: str, n_agents: int | None, verdict: Verdict
+) -> PhaseResult | None:
+    """Return the last phase at `n_agents` with that verdict for the tier."""
+    found = None
+    for phase in phases:
+        if phase.n_agents == n_agents and any(
+            v.tier == tier and v.verdict is verdict for v in phase.verdicts
+        ):
+            found = phase
+    return found
+
+
+def _trajectories_per_hour(phase: PhaseResult) -> float | None:
+    """Return the rate at which trajectories completed, over the phase up to the end of its window."""
+    elapsed_ns = phase.window_close_ns - phase.start_ns
+    if phase.metrics is None or elapsed_ns <= 0:
+        return None
+    return phase.metrics.trajectories_completed / (elapsed_ns / NS_PER_S) * 3600

@@ -1,0 +1,44 @@
+"""The one real clock. Everything else asks the time, and waits, through the `Clock` port."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NS_PER_S = 1_000_000_000
+
+
+def monotonic_ns() -> int:
+    """Return the monotonic time that all processes of one machine share; the same clock as asyncio's loops."""
+    return time.monotonic_ns()
+
+
+class RealClock:
+    """The real clock for code that steers: it may block."""
+
+    def now_ns(self) -> int:
+        """Return the monotonic time."""
+        return monotonic_ns()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class AsyncioClock:
+    """The real clock inside a running asyncio loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.get_running_loop()
+
+    def now_ns(self) -> int:
+        """Return the monotonic time."""
+        return monotonic_ns()
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Run `callback` at `when_ns`."""
+        return self._loop.call_later(max(0, when_ns - monotonic_ns()) / NS_PER_S, callback)

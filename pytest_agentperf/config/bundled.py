@@ -1,0 +1,64 @@
+"""Finds suites, systems and datasets by name: the user's own folders first, then those that ship with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In the wheel the two folders lie inside the package, in a checkout beside it.
+_HOME = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _PACKAGE.parent
+SUITES = _HOME / "suites"
+SYSTEMS = _HOME / "fixtures" / "systems"
+DATASETS = _HOME / "fixtures" / "datasets"
+
+
+def bundled_suites() -> Iterator[Path]:
+    """Yield the folders of the bundled suites, by name."""
+    yield from sorted(path.parent for path in SUITES.glob("*/suite.yaml"))
+
+
+def system_folders(start: Path) -> list[Path]:
+    """Return where a system's name is looked up, the user's own places first."""
+    folders = [start / "systems", start / "fixtures" / "systems", SYSTEMS]
+    return [folder for i, folder in enumerate(folders) if folder.is_dir() and folder not in folders[:i]]
+
+
+def find_system_file(name_or_path: str, *, start: Path) -> Path:
+    """Return the YAML file of `--system`: a path, or a name looked up in `system_folders`."""
+    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
+        path = Path(name_or_path)
+        path = path if path.is_absolute() else start / path
+        if not path.is_file():
+            raise ConfigError("no such system file", where=str(path), remedy="check --system's path")
+        return path
+    folders = system_folders(start)
+    for folder in folders:
+        if (path := folder / f"{name_or_path}.yaml").is_file():
+            return path
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    raise ConfigError(
+        f"unknown system {name_or_path!r}",
+        where="--system",
+        remedy=f"one of: {', '.join(known)}; or the path of your own YAML (`agentperf init` writes one)",
+    )
+
+
+def find_dataset(name: str, *, relative_to: Path) -> Path:
+    """Return the folder of a dataset: `bundled:NAME`, or a path relative to the file that names it."""
+    if name.startswith("bundled:"):
+        known = sorted(path.parent.name for path in DATASETS.glob("*/dataset.yaml"))
+        # By list, not by path: `bundled:` and `bundled:../x` are directories too.
+        if (wanted := name.removeprefix("bundled:")) not in known:
+            raise ConfigError(
+                f"unknown dataset {name!r}",
+                where="dataset",
+                remedy=f"bundled ones: {', '.join(known) or 'none'}; or the path of your own",
+            )
+        return DATASETS / wanted
+    return (relative_to / name).resolve()

@@ -1,0 +1,89 @@
+"""Parameters of the simulated engine, as a YAML or JSON mapping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pytest_agentperf.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class EngineConfig(BaseModel):
+    """A simulated deployment; its accelerators together form one engine with one batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step_base_ms: float = Field(
+        3.5, gt=0, le=60_000, description="Time of a step regardless of what is in it: reading the weights."
+    )
+    step_per_sequence_ms: float = Field(
+        0.75, ge=0, le=60_000, description="Time that each decoding sequence adds to a step."
+    )
+    step_per_context_ktoken_ms: float = Field(
+        0.001,
+        ge=0,
+        le=1_000,
+        description="Time that 1,000 tokens of decoding context add: reading the KV cache.",
+    )
+    prefill_tokens_per_s: float = Field(
+        100_000.0, gt=0, le=1e9, description="Speed at which prompt tokens not in the cache are computed."
+    )
+    max_prefill_tokens_per_step: int = Field(
+        2_048, ge=1, le=1_000_000, description="Prompt tokens that one step takes in beside the decoding."
+    )
+    kv_blocks: int = Field(65_536, ge=1, le=100_000_000, description="Blocks of the KV cache.")
+    kv_block_tokens: int = Field(64, ge=1, le=4_096, description="Tokens of one block.")
+    max_batch: int = Field(256, ge=1, le=100_000, description="Requests that run at once; more wait.")
+    tokens_per_chunk: int = Field(
+        1, ge=1, le=10_000, description="Tokens bundled into one chunk; the first token always goes alone."
+    )
+    context_tokens: int = Field(
+        163_840, ge=2, le=100_000_000, description="Longest prompt and answer together that are accepted."
+    )
+    output_tokens_median: float = Field(150.0, ge=1, le=1e6, description="Median of natural answers.")
+    output_tokens_p95: float = Field(2_000.0, ge=1, le=1e6, description="95th percentile of natural answers.")
+    output_tokens_max: int = Field(16_384, ge=1, le=1_000_000, description="Longest natural answer.")
+    reasoning_share: float = Field(0.3, ge=0, le=1, description="Share of an answer that is reasoning.")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Seed of the answers' lengths and texts and of the jitter."
+    )
+    accelerators: int = Field(8, ge=1, le=100_000, description="Accelerators whose power is reported.")
+    power_idle_w: float = Field(120.0, ge=0, le=100_000, description="Power of one idle accelerator.")
+    power_peak_w: float = Field(700.0, gt=0, le=100_000, description="Power of one accelerator at full load.")
+    jitter_cv: float = Field(
+        0.0, ge=0, le=1, description="Coefficient of variation of the step time; 0 makes it exact."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.output_tokens_p95 < self.output_tokens_median:
+            raise ValueError("output_tokens_p95 must not be below output_tokens_median")
+        if self.power_peak_w < self.power_idle_w:
+            raise ValueError("power_peak_w must not be below power_idle_w")
+        return self
+
+
+def load_engine_config(path: Path) -> EngineConfig:
+    """Read an engine from a YAML or JSON file; raises ConfigError naming the file and the key."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"is neither YAML nor JSON: {error}", where=str(path), remedy="Check the syntax at that place."
+        ) from error
+    try:
+        return EngineConfig.model_validate({} if content is None else content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'the file'}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigError(
+            problems, where=str(path), remedy="docs/simulator.md lists every parameter."
+        ) from error

@@ -1,0 +1,242 @@
+"""One run, resolved: suite, system and flags become the frozen settings that everything else is built from."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import yaml
+
+from pytest_agentperf.config.bundled import find_dataset
+from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
+from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system
+from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.ruleset import Deviation, Ruleset, apply_overrides, find_ruleset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_agentperf.core.slo import SloTier
+
+MAX_AGENTS_DEFAULT = 16_384
+
+
+class Budget(NamedTuple):
+    """What a search may spend; None: no limit."""
+
+    seconds: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line may say; None or empty leaves it to system and suite."""
+
+    ruleset: str | None = None
+    overrides: tuple[str, ...] = ()
+    dataset: str | None = None
+    edition: str | None = None
+    tiers: tuple[str, ...] = ()
+    output_length: Literal["natural", "exact"] | None = None
+    start: int | None = None
+    max_agents: int | None = None
+    budget: Budget = Budget(None, None)  # noqa: RUF009 - a NamedTuple is immutable
+    seed: int = 0
+    nonce: str | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """One suite on one system, with nothing left open."""
+
+    suite: Suite
+    suite_path: Path
+    system: System
+    system_path: Path
+    edition: str
+    tiers: dict[str, SloTier]
+    """All tiers of the edition, in the suite's order."""
+    selected: tuple[str, ...]
+    ruleset: Ruleset
+    deviations: tuple[Deviation, ...]
+    dataset_path: Path
+    start: int | None
+    max_agents: int
+    budget: Budget
+    seed: int
+    nonce: str
+    workers: int | None
+
+    @property
+    def id(self) -> str:
+        """Return what names the run: suite and system."""
+        return f"{self.suite.name}-{self.system.name}"
+
+    def deployment_for(self, tier: str) -> tuple[str, Deployment] | None:
+        """Return the deployment that serves a tier."""
+        return self.system.deployment_for(self.suite.name, tier)
+
+    def expected_agents(self, tier: str) -> int | None:
+        """Return the count that the tier's test asserts; none for another edition of the SLO table."""
+        found = self.deployment_for(tier)
+        if found is None or not found[1].tiers:
+            return None
+        if self.edition != (found[1].edition or self.suite.edition):
+            return None
+        return found[1].tiers[tier].expected_agents
+
+
+def resolve(suite_path: Path, system_path: Path, options: RunOptions, *, start: Path) -> RunSettings:
+    """Load both files and settle every value: flag before system before suite; raises ConfigError."""
+    suite_file = suite_path / FILE_NAME if suite_path.is_dir() else suite_path
+    suite, system = load_suite(suite_file), load_system(system_path)
+    edition = options.edition or suite.edition
+    tiers = suite.tiers(edition)
+    system.check_tiers(suite.name, tiers, where=str(system_path))
+    for tier in options.tiers:
+        if tier not in tiers:
+            raise ConfigError(
+                f"suite {suite.name} (edition {edition}) has no tier {tier!r}",
+                where="--agentperf-tier",
+                remedy=f"one of: {', '.join(tiers)}",
+            )
+    ruleset, deviations = _ruleset(suite, suite_file, system, system_path, options)
+    if options.dataset is None:
+        dataset = find_dataset(suite.dataset, relative_to=suite_file.parent)
+    else:
+        dataset = find_dataset(options.dataset, relative_to=start)
+    max_agents = options.max_agents or MAX_AGENTS_DEFAULT
+    if options.start is not None and not 1 <= options.start <= max_agents:
+        raise ConfigError(
+            f"the search cannot start at {options.start} agents with at most {max_agents}",
+            where="--agentperf-start",
+            remedy="choose a start between 1 and --agentperf-max-agents",
+        )
+    return RunSettings(
+        suite=suite,
+        suite_path=suite_file,
+        system=system,
+        system_path=system_path,
+        edition=edition,
+        tiers=tiers,
+        selected=tuple(tier for tier in tiers if not options.tiers or tier in options.tiers),
+        ruleset=ruleset,
+        deviations=tuple(deviations),
+        dataset_path=dataset,
+        start=options.start,
+        max_agents=max_agents,
+        budget=options.budget,
+        seed=options.seed,
+        nonce=options.nonce or secrets.token_hex(16),
+        workers=options.workers,
+    )
+
+
+def _ruleset(
+    suite: Suite, suite_file: Path, system: System, system_path: Path, options: RunOptions
+) -> tuple[Ruleset, list[Deviation]]:
+    if options.ruleset:
+        ruleset = find_ruleset(options.ruleset, where="--agentperf-ruleset")
+    elif system.ruleset:
+        ruleset = find_ruleset(system.ruleset, where=f"{system_path}: ruleset")
+    else:
+        ruleset = find_ruleset(suite.ruleset, where=f"{suite_file}: ruleset")
+    flags: dict[str, object] = dict(parse_override(text) for text in options.overrides)
+    if options.output_length is not None:
+        flags["output_length"] = options.output_length
+    sources: list[tuple[dict[str, object], str, str]] = [
+        ({"max_tokens": min(suite.max_tokens, ruleset.max_tokens)}, "the suite", f"{suite_file}: max_tokens"),
+        (suite.overrides, "the suite", f"{suite_file}: overrides"),
+        (system.overrides, "the system", f"{system_path}: overrides"),
+        (flags, "a flag", "--agentperf-set"),
+    ]
+    locked = ruleset
+    deviations: dict[str, Deviation] = {}
+    for overrides, who, where in sources:
+        ruleset, _ = apply_overrides(ruleset, overrides, reason="", where=where)
+        # Against the locked ruleset, so that two changes that cancel out are none.
+        effective = {name: getattr(ruleset, name) for name in overrides}
+        _, found = apply_overrides(locked, effective, reason=f"changed by {who}")
+        for name in overrides:
+            deviations.pop(name, None)
+        deviations.update({deviation.rule: deviation for deviation in found})
+    return ruleset, list(deviations.values())
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    """Parse `RULE=VALUE` of --agentperf-set; the value is YAML."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(
+            f"{text!r} is not RULE=VALUE", where="--agentperf-set", remedy="e.g. min_window_s=60"
+        )
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"the value of {name!r} cannot be read: {value!r}", where="--agentperf-set", remedy="quote it"
+        ) from None
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_MULTIPLES = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+
+
+def parse_budget(text: str) -> Budget:
+    """Parse a budget: `90s`, `30m`, `2h` or tokens as `500ktok`, `20Mtok`."""
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip()):
+        return Budget(seconds=float(match[1]) * _UNITS[match[2]])
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)\s*tok(?:ens)?", text.strip()):
+        return Budget(tokens=round(float(match[1]) * _MULTIPLES[match[2]]))
+    raise ConfigError(
+        f"{text!r} is no budget",
+        where="--agentperf-budget",
+        remedy="write e.g. 90s, 30m, 2h, 500ktok or 20Mtok",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedEndpoint:
+    """An endpoint whose URL and key are known; the key is never printed."""
+
+    url: str | None
+    """None for the built-in simulated server, which has no URL before it runs."""
+    headers: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"ResolvedEndpoint(url={self.url!r}, headers=<{len(self.headers)}>)"
+
+
+class NotConfigured(NamedTuple):
+    """Why an endpoint cannot be used here, and which variable or key would change that."""
+
+    reason: str
+
+
+def resolve_endpoint(endpoint: Endpoint, *, where: str) -> ResolvedEndpoint | NotConfigured:
+    """Look up URL and key in the environment."""
+    url = endpoint.url
+    if endpoint.url_env is not None:
+        url = os.environ.get(endpoint.url_env)
+        if not url:
+            return NotConfigured(
+                f"no endpoint configured: set {endpoint.url_env} to its base URL (as http://host:8000/v1), "
+                f"or endpoint.url in {where}"
+            )
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"{url!r} is no http(s) URL", where=endpoint.url_env, remedy="write it as http://host:8000/v1"
+            )
+    headers = {}
+    if endpoint.api_key_env is not None:
+        key = os.environ.get(endpoint.api_key_env)
+        if not key:
+            return NotConfigured(
+                f"no API key: set {endpoint.api_key_env}, or remove endpoint.api_key_env from {where}"
+            )
+        headers["Authorization"] = f"Bearer {key}"
+    return ResolvedEndpoint(url, headers)

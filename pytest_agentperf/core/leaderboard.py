@@ -1,0 +1,177 @@
+"""The result document: a closed, versioned schema. Whoever reads a number finds here what it means."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_agentperf.core.economics import Normalisation
+from pytest_agentperf.core.energy import WindowEnergy
+from pytest_agentperf.core.metrics import PhaseMetrics
+from pytest_agentperf.core.ruleset import Deviation, Ruleset
+from pytest_agentperf.core.slo import SloTier
+from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict
+
+_Item = TypeVar("_Item")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PhaseResult(_Model):
+    """One phase: where its window lay, what was measured and what it says about each tier."""
+
+    phase: int
+    attempt: int
+    kind: Literal["warmup", "ramp", "bisect", "confirm", "fixed"]
+    deployment: str
+    n_agents: int
+    start_ns: int
+    window_open_ns: int
+    window_close_ns: int
+    """Monotonic nanoseconds of the machine that ran the phase, as in the records."""
+    end_ns: int
+    timed_out: bool
+    records: str | None
+    """The records file, relative to the run directory."""
+    metrics: PhaseMetrics | None
+    energy: WindowEnergy
+    load: dict[str, Any]
+    """What the load generator says of itself: workers, loop lag, CPU."""
+    invalid: tuple[InvalidReason, ...]
+    verdicts: tuple[TierVerdict, ...]
+
+
+class TierResult(_Model):
+    """The capacity of one system at one tier, and how it was found."""
+
+    tier: SloTier
+    deployment: str
+    verdict: Verdict | None
+    """Of the search: PASS if a capacity stands (0 included), INVALID if none can be stated, None if incomplete."""
+    agents: int | None
+    at_least: bool
+    complete: bool
+    confirmed: bool
+    passed_max: int
+    failed_min: int | None
+    contradictions: tuple[str, ...]
+    reason: str | None
+    expected_agents: int | None
+    binding_constraint: str | None
+    published_phase: int | None
+    """The phase whose metrics, power and normalisation these are: the confirming one."""
+    accelerators: int
+    metrics: PhaseMetrics | None
+    energy: WindowEnergy | None
+    normalisation: Normalisation | None
+
+
+class Flag(_Model):
+    """A statement about the whole entry, with the reasons where it does not hold."""
+
+    value: bool
+    reasons: tuple[str, ...] = ()
+
+
+class DatasetInfo(_Model):
+    """Which trajectories were replayed."""
+
+    name: str
+    digest: str
+    trajectories: int
+    official: bool
+    truncation: dict[str, int]
+
+
+class Seeds(_Model):
+    """Everything random in the run."""
+
+    assignment_seed: int
+    nonce: str
+
+
+class Entry(_Model):
+    """One suite on one system."""
+
+    suite: dict[str, Any]
+    edition: str
+    system: dict[str, Any]
+    """The system's file as it was used, serving configuration included; never a secret."""
+    submitter: str
+    ruleset: Ruleset
+    deviations: tuple[Deviation, ...]
+    dataset: DatasetInfo
+    seeds: Seeds
+    output_length: Literal["natural", "exact"]
+    request_parameters: dict[str, dict[str, Any]]
+    """Per deployment: what every request carried besides its messages."""
+    power_source: dict[str, str]
+    token_verification: str
+    simulated: bool
+    complete: Flag
+    valid: Flag
+    comparable: Flag
+    tiers: tuple[TierResult, ...]
+    phases: tuple[PhaseResult, ...]
+
+
+class Leaderboard(_Model):
+    """One run: an entry per suite and system."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    schema_: Literal["agentperf-leaderboard/1"] = Field(default="agentperf-leaderboard/1", alias="schema")
+    created_utc: str
+    """A label; all durations come from monotonic clocks."""
+    software: dict[str, str]
+    entries: tuple[Entry, ...]
+
+
+def merge_entries(entries: list[Entry]) -> list[Entry]:
+    """Join entries of the same suite and system that carry different tiers, as pytest's tests deliver them.
+
+    A tier of the edition that no entry carries makes the joined entry incomplete.
+    """
+    merged: dict[tuple[str, str, str], Entry] = {}
+    for entry in entries:
+        key = (entry.suite["name"], entry.edition, entry.system["name"])
+        known = merged.get(key)
+        merged[key] = entry if known is None else _join(known, entry)
+    return [_with_absent_tiers(entry) for entry in merged.values()]
+
+
+def _join(old: Entry, new: Entry) -> Entry:
+    tiers = {t.tier.name: t for t in (*old.tiers, *new.tiers)}
+    phases = {p.phase: p for p in (*old.phases, *new.phases)}
+    return new.model_copy(
+        update={
+            "tiers": tuple(tiers[name] for name in sorted(tiers)),
+            "phases": tuple(phases[number] for number in sorted(phases)),
+            "deviations": _union(old.deviations, new.deviations),
+            "request_parameters": {**old.request_parameters, **new.request_parameters},
+            "power_source": {**old.power_source, **new.power_source},
+            **{
+                name: _flag(_union(getattr(old, name).reasons, getattr(new, name).reasons))
+                for name in ("complete", "valid", "comparable")
+            },
+        }
+    )
+
+
+def _with_absent_tiers(entry: Entry) -> Entry:
+    present = {tier.tier.name for tier in entry.tiers}
+    absent = [
+        f"{name}: not run" for name in entry.suite["editions"][entry.edition]["tiers"] if name not in present
+    ]
+    return entry.model_copy(update={"complete": _flag(_union(entry.complete.reasons, tuple(absent)))})
+
+
+def _union(old: tuple[_Item, ...], new: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    return tuple(dict.fromkeys((*old, *new)))
+
+
+def _flag(reasons: tuple[str, ...]) -> Flag:
+    return Flag(value=not reasons, reasons=reasons)

@@ -1,0 +1,201 @@
+"""From records to the numbers that are judged: METHODOLOGY §4.1 to 4.4, 4.11 and 4.13.
+
+Failures are service: they count as infinite TTFT and zero speed, and are never dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from pytest_agentperf.core.records import NULL, Answer, RequestColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FloatArray = npt.NDArray[np.float64]
+NS_PER_S = 1e9
+
+
+def percentile(values: Sequence[float] | FloatArray, percent: float) -> float:
+    """Return the percentile by linear interpolation; +∞ if an order statistic of non-zero weight is infinite.
+
+    NumPy's own percentile turns infinities into NaN. Raises ValueError for no values or a NaN among them.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    if ordered.size == 0:
+        raise ValueError("the percentile of no values")
+    if np.isnan(ordered[-1]):
+        raise ValueError("a NaN among the values")
+    rank = (ordered.size - 1) * percent / 100
+    below = math.floor(rank)
+    weight = rank - below
+    low = float(ordered[below])
+    if weight == 0:
+        return low
+    high = float(ordered[below + 1])
+    return math.inf if math.isinf(high) else low + weight * (high - low)
+
+
+def ttft_s(columns: RequestColumns) -> FloatArray:
+    """Return the time to first token of each request in seconds, ∞ for failures."""
+    seconds = (columns["t_first_ns"] - columns["t_sent_ns"]) / NS_PER_S
+    return np.where(columns.failed, np.inf, seconds)
+
+
+def output_speed_tok_s(columns: RequestColumns) -> FloatArray:
+    """Return output tokens per second after the first chunk; 0 for failures, NaN for one-token answers.
+
+    An answer whose tokens all came at one moment scores from its sending on, so that buffering cannot flatter.
+    """
+    n, n_first = columns["output_tokens"], columns["first_chunk_tokens"]
+    t_sent, t_first, t_last = columns["t_sent_ns"], columns["t_first_ns"], columns["t_last_ns"]
+    streamed = (t_last > t_first) & (n > n_first)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        speed = np.where(
+            streamed, (n - n_first) / ((t_last - t_first) / NS_PER_S), n / ((t_last - t_sent) / NS_PER_S)
+        )
+    speed = np.where(n <= 1, np.nan, speed)
+    return np.where(columns.failed, 0.0, speed)
+
+
+def answer_ttft_s(answer: Answer) -> float:
+    """Return one answer's time to first token in seconds, ∞ for a failure; for live display."""
+    if answer.failure is not None or answer.t_first_ns is None:
+        return math.inf
+    return (answer.t_first_ns - answer.t_sent_ns) / NS_PER_S
+
+
+def answer_speed_tok_s(answer: Answer) -> float | None:
+    """Return one answer's output speed, 0 for a failure, None for a one-token answer; for live display."""
+    n, n_first = answer.output_tokens, answer.first_chunk_tokens
+    if answer.failure is not None or answer.t_first_ns is None or answer.t_last_ns is None or n is None:
+        return 0.0
+    if n <= 1:
+        return None
+    if answer.t_last_ns > answer.t_first_ns and n_first is not None and n > n_first:
+        return (n - n_first) / ((answer.t_last_ns - answer.t_first_ns) / NS_PER_S)
+    return n / ((answer.t_last_ns - answer.t_sent_ns) / NS_PER_S)
+
+
+def whole_speed_tok_s(columns: RequestColumns) -> FloatArray:
+    """Return output tokens per second from sending to the last token; 0 for failures."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        speed = columns["output_tokens"] / ((columns["t_last_ns"] - columns["t_sent_ns"]) / NS_PER_S)
+    return np.where(columns.failed, 0.0, speed)
+
+
+def tokens_within(columns: RequestColumns, open_ns: int, close_ns: int) -> float:
+    """Return the output tokens that arrived inside the window: the first chunk's at once, the rest evenly.
+
+    Failed requests delivered no answer and contribute nothing.
+    """
+    kept = ~columns.failed
+    n, n_first = columns["output_tokens"][kept], columns["first_chunk_tokens"][kept]
+    t_first, t_last = columns["t_first_ns"][kept], columns["t_last_ns"][kept]
+    overlap = np.minimum(t_last, close_ns) - np.maximum(t_first, open_ns)
+    duration = t_last - t_first
+    first_inside = (t_first >= open_ns) & (t_first < close_ns)
+    # All at one moment: the whole answer counts where that moment lies.
+    rest = np.where(
+        duration > 0,
+        (n - n_first) * np.maximum(overlap, 0) / np.maximum(duration, 1),
+        (n - n_first) * first_inside,
+    )
+    return math.fsum(n_first * first_inside) + math.fsum(rest)
+
+
+class PhaseMetrics(BaseModel):
+    """The numbers of one phase. Infinite values are None, with the reason in `infinite`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests: int
+    """Requests sent inside the window: those that count."""
+    failures: dict[str, int]
+    ttft_p50_s: float | None
+    ttft_p95_s: float | None
+    output_speed_p25_tok_s: float | None
+    """None if no answer had two tokens or more."""
+    output_speed_p50_tok_s: float | None
+    whole_speed_p25_tok_s: float
+    throughput_tok_s: float
+    prompt_tokens_mean: float | None
+    output_tokens_mean: float | None
+    cached_share: float | None
+    """Cached prompt tokens ÷ prompt tokens where the server reports both, else None."""
+    first_turn_cached_tokens_max: int | None
+    """The largest `cached_tokens` of a first turn: what cache isolation let through."""
+    one_token_answers: int
+    first_chunk_sources: dict[str, int]
+    trajectories_completed: int
+    window_s: float
+    infinite: dict[str, str]
+
+
+def measure(
+    columns: RequestColumns,
+    *,
+    open_ns: int,
+    close_ns: int,
+    trajectories_completed: int,
+    ttft_percent: float = 95,
+    speed_percent: float = 25,
+) -> PhaseMetrics:
+    """Compute a phase's metrics from its records; raises ValueError if no request was sent in the window."""
+    inside = columns.sent_within(open_ns, close_ns)
+    if not inside.any():
+        raise ValueError("no request was sent inside the window")
+    ttft = ttft_s(columns)[inside]
+    speed = output_speed_tok_s(columns)[inside]
+    speed = speed[~np.isnan(speed)]
+    failures = Counter(
+        reason for reason, x in zip(columns.texts["failure"], inside, strict=True) if x and reason
+    )
+    sources = Counter(
+        source for source, x in zip(columns.texts["first_chunk_source"], inside, strict=True) if x and source
+    )
+    infinite: dict[str, str] = {}
+
+    def finite(name: str, value: float) -> float | None:
+        if math.isfinite(value):
+            return value
+        infinite[name] = f"{sum(failures.values())} of {len(ttft)} requests failed"
+        return None
+
+    ok = inside & ~columns.failed
+    counted = ok & (columns["prompt_tokens"] != NULL) & (columns["cached_tokens"] != NULL)
+    prompt_total = int(columns["prompt_tokens"][counted].sum())
+    first_turns = (columns["turn"] == 0) & ~columns.failed & (columns["cached_tokens"] != NULL)
+    window_s = (close_ns - open_ns) / NS_PER_S
+    return PhaseMetrics(
+        requests=int(inside.sum()),
+        failures=dict(sorted(failures.items())),
+        ttft_p50_s=finite("ttft_p50_s", percentile(ttft, 50)),
+        ttft_p95_s=finite("ttft_p95_s", percentile(ttft, ttft_percent)),
+        output_speed_p25_tok_s=percentile(speed, speed_percent) if speed.size else None,
+        output_speed_p50_tok_s=percentile(speed, 50) if speed.size else None,
+        whole_speed_p25_tok_s=percentile(whole_speed_tok_s(columns)[inside], speed_percent),
+        throughput_tok_s=tokens_within(columns, open_ns, close_ns) / window_s,
+        prompt_tokens_mean=_mean(columns["prompt_tokens"][ok]),
+        output_tokens_mean=_mean(columns["output_tokens"][ok]),
+        cached_share=float(columns["cached_tokens"][counted].sum()) / prompt_total if prompt_total else None,
+        first_turn_cached_tokens_max=(
+            int(columns["cached_tokens"][first_turns].max()) if first_turns.any() else None
+        ),
+        one_token_answers=int((ok & (columns["output_tokens"] == 1)).sum()),
+        first_chunk_sources=dict(sorted(sources.items())),
+        trajectories_completed=trajectories_completed,
+        window_s=window_s,
+        infinite=infinite,
+    )
+
+
+def _mean(values: npt.NDArray[np.int64]) -> float | None:
+    known = values[values != NULL]
+    return float(known.mean()) if known.size else None

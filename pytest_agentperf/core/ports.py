@@ -1,0 +1,113 @@
+"""Where the rooms meet: small Protocols, each with at least two real implementations.
+
+All times are integer nanoseconds on one monotonic clock; durations are taken on one machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_agentperf.core.energy import PowerReading
+    from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
+    from pytest_agentperf.core.records import Answer, RequestColumns, RequestKey
+    from pytest_agentperf.core.trajectory import Trajectory
+
+
+class Cancellable(Protocol):
+    """A timer or a request that can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off; afterwards its callback does not run."""
+
+
+class Clock(Protocol):
+    """The only way to ask the time or to wait."""
+
+    def now_ns(self) -> int:
+        """Return the monotonic time."""
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> Cancellable:
+        """Run `callback` at `when_ns`, or as soon as possible if that has passed."""
+
+
+class BlockingClock(Protocol):
+    """The time for code that steers and may block."""
+
+    def now_ns(self) -> int:
+        """Return the monotonic time."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class InferenceClient(Protocol):
+    """Sends one chat completion at a time per agent and tells how it went."""
+
+    def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> Cancellable:
+        """Send the request; `on_answer` runs once, after its last byte or its failure."""
+
+    def close(self) -> None:
+        """Close every connection at once."""
+
+
+class TrajectorySource(Protocol):
+    """A dataset, loaded one trajectory at a time."""
+
+    @property
+    def name(self) -> str:
+        """Return the dataset's name."""
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the content, independent of file layout and compression."""
+
+    def ids(self) -> Sequence[str]:
+        """Return the ids of all trajectories, sorted."""
+
+    def load(self, trajectory_id: str) -> Trajectory:
+        """Return one trajectory; raises DatasetError naming file and line if it is broken."""
+
+
+class TokenCounter(Protocol):
+    """Counts tokens with a model's own tokenizer."""
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of `text`, special tokens not added."""
+
+
+class PowerSampler(Protocol):
+    """Reads the power of a deployment's accelerators while a phase runs."""
+
+    source: str
+    measured: bool
+
+    def start(self) -> None:
+        """Begin sampling."""
+
+    def stop(self) -> Sequence[PowerReading]:
+        """End sampling and return all readings since `start`, oldest first."""
+
+
+class LoadPool(Protocol):
+    """The workers that carry the agents of one phase."""
+
+    def start_phase(self, spec: PhaseSpec) -> int:
+        """Let every worker start its shard of agents; returns the start of the phase (monotonic ns)."""
+
+    def poll(self, timeout_s: float) -> PhaseEvents:
+        """Wait at most `timeout_s` and return what has happened since the last call."""
+
+    def close_window(self, close_ns: int) -> None:
+        """Tell the workers when the window closed; they report when all its requests have ended."""
+
+    def stop_phase(self) -> RequestColumns:
+        """Stop all agents, close their connections and return the phase's records."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what the result discloses about the load generator."""
+
+    def close(self) -> None:
+        """End the workers."""

@@ -1,0 +1,162 @@
+"""What is kept of every request: integer nanoseconds and the server's counts, as columns."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+NULL = -1
+"""Stands for "no value" in integer columns in memory; the records file has real nulls."""
+
+INT_COLUMNS = (
+    "phase",
+    "attempt",
+    "agent",
+    "ordinal",
+    "turn",
+    "t_sent_ns",
+    "connect_ns",
+    "t_first_ns",
+    "t_last_ns",
+    "t_end_ns",
+    "status",
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "first_chunk_tokens",
+    "content_chunks",
+    "body_bytes",
+)
+TEXT_COLUMNS = (
+    "trajectory",
+    "failure",
+    "failure_detail",
+    "finish_reason",
+    "first_chunk_source",
+    "response_id",
+)
+
+
+class RequestKey(NamedTuple):
+    """Which request of which run this is: all that its body depends on."""
+
+    phase: int
+    attempt: int
+    agent: int
+    ordinal: int
+    """How many trajectories this agent began before in this phase."""
+    trajectory: str
+    turn: int
+
+
+class Answer(NamedTuple):
+    """What one request got back. `failure` is None for a complete answer; times are monotonic ns.
+
+    `connect_ns` is the set-up time of a new connection (a part of TTFT), None where one was reused.
+    """
+
+    t_sent_ns: int
+    t_end_ns: int
+    failure: str | None = None
+    failure_detail: str | None = None
+    status: int | None = None
+    connect_ns: int | None = None
+    t_first_ns: int | None = None
+    t_last_ns: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    first_chunk_tokens: int | None = None
+    first_chunk_source: str | None = None
+    content_chunks: int = 0
+    finish_reason: str | None = None
+    response_id: str | None = None
+    body_bytes: int | None = None
+
+
+class RequestColumns:
+    """The records of many requests: one numpy int64 array per number, one list of texts per text column."""
+
+    def __init__(
+        self, ints: Mapping[str, npt.NDArray[np.int64]], texts: Mapping[str, Sequence[str | None]]
+    ) -> None:
+        self.ints = {name: ints[name] for name in INT_COLUMNS}
+        self.texts = {name: list(texts[name]) for name in TEXT_COLUMNS}
+        sizes = {len(column) for column in self.ints.values()} | {
+            len(texts_) for texts_ in self.texts.values()
+        }
+        if len(sizes) > 1:
+            raise ValueError(f"columns of different lengths: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.ints["phase"])
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.int64]:
+        return self.ints[name]
+
+    @property
+    def failed(self) -> npt.NDArray[np.bool_]:
+        """Return which requests failed."""
+        return np.array([reason is not None for reason in self.texts["failure"]], dtype=bool)
+
+    def sent_within(self, open_ns: int, close_ns: int) -> npt.NDArray[np.bool_]:
+        """Return which requests were sent inside [open, close)."""
+        sent = self.ints["t_sent_ns"]
+        return (sent >= open_ns) & (sent < close_ns)
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[RequestColumns]) -> RequestColumns:
+        """Join the columns of several workers, ordered by agent, then by time of sending."""
+        parts = list(parts) or [ColumnsBuilder().finish()]
+        ints = {name: np.concatenate([part.ints[name] for part in parts]) for name in INT_COLUMNS}
+        texts = {name: [text for part in parts for text in part.texts[name]] for name in TEXT_COLUMNS}
+        order = np.lexsort((ints["t_sent_ns"], ints["agent"]))
+        return cls(
+            {name: column[order] for name, column in ints.items()},
+            {name: [column[i] for i in order] for name, column in texts.items()},
+        )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return plain bytes and lists, for a frame between processes or hosts (little-endian int64)."""
+        return {
+            "ints": {name: column.astype("<i8").tobytes() for name, column in self.ints.items()},
+            "texts": self.texts,
+        }
+
+    @classmethod
+    def from_wire(cls, frame: Mapping[str, Any]) -> RequestColumns:
+        """Rebuild the columns from `to_wire`."""
+        ints = {name: np.frombuffer(data, dtype="<i8") for name, data in frame["ints"].items()}
+        return cls(ints, frame["texts"])
+
+
+class ColumnsBuilder:
+    """Collects records one by one, 8 bytes a number."""
+
+    def __init__(self) -> None:
+        self._ints = {name: array("q") for name in INT_COLUMNS}
+        self._texts: dict[str, list[str | None]] = {name: [] for name in TEXT_COLUMNS}
+
+    def add(self, key: RequestKey, answer: Answer) -> None:
+        """Append one request."""
+        for name, column in self._ints.items():
+            value = getattr(key, name) if name in _KEY_INTS else getattr(answer, name)
+            column.append(NULL if value is None else value)
+        for name, texts in self._texts.items():
+            texts.append(key.trajectory if name == "trajectory" else getattr(answer, name))
+
+    def finish(self) -> RequestColumns:
+        """Return the columns collected so far."""
+        ints = {name: np.frombuffer(bytes(column), dtype=np.int64) for name, column in self._ints.items()}
+        return RequestColumns(ints, self._texts)
+
+
+_KEY_INTS = frozenset({"phase", "attempt", "agent", "ordinal", "turn"})

@@ -1,0 +1,203 @@
+"""The locked rulesets: every number that decides a verdict, and the list of what a run changed.
+
+A ruleset is never edited: a changed rule is a new ruleset. `aa-agentperf/2026-06` holds the published rules
+(METHODOLOGY §3) and our answers where they are silent (§4); `demo/1` is short enough for the simulated system.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pytest_agentperf.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Ruleset(BaseModel):
+    """All rules of one measurement; seconds, tokens and fractions as the names say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    official: bool
+    """Whether results under it are comparable with published scores."""
+
+    # The workload
+    max_tokens: int = Field(gt=0)
+    output_length: Literal["natural", "exact"]
+    dataset: Literal["official-500", "bundled-demo"]
+    failure_wait_s: float = Field(ge=0)
+    isolation_cached_tokens_max: int = Field(ge=0)
+
+    # The phase
+    stagger_max_s: float = Field(ge=0)
+    stagger_total_s: float = Field(ge=0)
+    settle_s: float = Field(ge=0)
+    min_window_s: float = Field(gt=0)
+    min_trajectories: int = Field(ge=1)
+    min_trajectories_per_agent: int = Field(ge=0)
+    phase_max_s: float = Field(gt=0)
+    warmup_agents: int = Field(ge=0)
+    warmup_max_s: float = Field(ge=0)
+    idle_max_s: float = Field(gt=0)
+    idle_pause_s: float = Field(ge=0)
+
+    # The verdict
+    ttft_percentile: float = Field(gt=0, lt=100)
+    output_speed_percentile: float = Field(gt=0, lt=100)
+    error_rate: float | None = Field(default=None, gt=0, lt=1)
+    """α of verdicts with confidence; None: point estimates."""
+    token_deviation_max: float = Field(ge=0)
+    client_lag_p99_max_s: float = Field(gt=0)
+
+    # The search
+    ramp_factor: int = Field(ge=2)
+    resolution: float = Field(ge=0, lt=1)
+    confirm: bool
+    confirm_descents_max: int = Field(ge=0)
+    invalid_retries: int = Field(ge=0)
+
+    # Time limits of one request
+    connect_timeout_s: float = Field(gt=0)
+    first_token_timeout_s: float = Field(gt=0)
+    stall_timeout_s: float = Field(gt=0)
+    request_timeout_s: float = Field(gt=0)
+
+    # Power
+    power_coverage_min: float = Field(gt=0, le=1)
+    power_gap_max_s: float = Field(gt=0)
+
+
+AA_AGENTPERF_2026_06 = Ruleset(
+    id="aa-agentperf/2026-06",
+    official=True,
+    max_tokens=16_384,
+    output_length="natural",
+    dataset="official-500",
+    failure_wait_s=1.0,
+    isolation_cached_tokens_max=256,
+    stagger_max_s=0.1,
+    stagger_total_s=60.0,
+    settle_s=30.0,
+    min_window_s=600.0,
+    min_trajectories=30,
+    min_trajectories_per_agent=3,
+    phase_max_s=6 * 3600.0,
+    warmup_agents=4,
+    warmup_max_s=600.0,
+    idle_max_s=120.0,
+    idle_pause_s=5.0,
+    ttft_percentile=95.0,
+    output_speed_percentile=25.0,
+    token_deviation_max=0.02,
+    client_lag_p99_max_s=0.05,
+    ramp_factor=2,
+    resolution=0.01,
+    confirm=True,
+    confirm_descents_max=2,
+    invalid_retries=1,
+    connect_timeout_s=30.0,
+    first_token_timeout_s=600.0,
+    stall_timeout_s=120.0,
+    request_timeout_s=3600.0,
+    power_coverage_min=0.99,
+    power_gap_max_s=1.0,
+)
+
+DEMO_1 = Ruleset(
+    id="demo/1",
+    official=False,
+    # At 20 tok/s a 16,384-token answer drains for 14 minutes: short windows need short answers.
+    max_tokens=64,
+    output_length="natural",
+    dataset="bundled-demo",
+    failure_wait_s=1.0,
+    isolation_cached_tokens_max=256,
+    stagger_max_s=0.02,
+    stagger_total_s=0.5,
+    settle_s=0.3,
+    min_window_s=2.0,
+    min_trajectories=4,
+    min_trajectories_per_agent=1,
+    phase_max_s=180.0,
+    warmup_agents=2,
+    warmup_max_s=10.0,
+    idle_max_s=5.0,
+    idle_pause_s=0.1,
+    ttft_percentile=95.0,
+    output_speed_percentile=25.0,
+    token_deviation_max=0.02,
+    client_lag_p99_max_s=0.05,
+    ramp_factor=2,
+    resolution=0.1,
+    confirm=True,
+    confirm_descents_max=2,
+    invalid_retries=1,
+    connect_timeout_s=5.0,
+    first_token_timeout_s=60.0,
+    stall_timeout_s=20.0,
+    request_timeout_s=120.0,
+    power_coverage_min=0.99,
+    power_gap_max_s=1.0,
+)
+
+RULESETS: Mapping[str, Ruleset] = {ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, DEMO_1)}
+
+_LOCKED = frozenset({"id", "official"})
+
+
+class Deviation(BaseModel):
+    """One way in which a run departed from its ruleset, and so is not comparable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str
+    expected: str
+    actual: str
+    reason: str
+
+
+def find_ruleset(id_: str, *, where: str | None = None) -> Ruleset:
+    """Return the locked ruleset of that id; raises ConfigError listing those there are."""
+    try:
+        return RULESETS[id_]
+    except KeyError:
+        raise ConfigError(
+            f"unknown ruleset {id_!r}", where=where, remedy=f"one of: {', '.join(RULESETS)}"
+        ) from None
+
+
+def apply_overrides(
+    ruleset: Ruleset, overrides: Mapping[str, Any], *, reason: str, where: str | None = None
+) -> tuple[Ruleset, list[Deviation]]:
+    """Return the ruleset with some rules changed, and each change as a deviation.
+
+    A value equal to the ruleset's own is no deviation. Raises ConfigError for unknown rules and bad values.
+    """
+    for name in overrides:
+        if name not in Ruleset.model_fields or name in _LOCKED:
+            known = ", ".join(field for field in Ruleset.model_fields if field not in _LOCKED)
+            raise ConfigError(f"unknown rule {name!r}", where=where, remedy=f"one of: {known}")
+    try:
+        changed = Ruleset.model_validate({**ruleset.model_dump(), **overrides})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"rule {'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})",
+            where=where,
+            remedy="correct the value or leave the rule out",
+        ) from None
+    deviations = [
+        Deviation(
+            rule=name,
+            expected=str(getattr(ruleset, name)),
+            actual=str(getattr(changed, name)),
+            reason=reason,
+        )
+        for name in overrides
+        if getattr(changed, name) != getattr(ruleset, name)
+    ]
+    return changed, deviations

@@ -1,0 +1,26 @@
+"""How many bytes a request's prompt has: what token estimates start from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_agentperf.core.trajectory import Trajectory
+
+
+def prompt_bytes(trajectory: Trajectory) -> list[int]:
+    """Return, per turn, the size of its messages and tools as compact UTF-8 JSON."""
+    messages = [_utf8_bytes(message) for message in trajectory.messages]
+    tool_sets = [_utf8_bytes(tools) for tools in trajectory.tool_sets]
+    return [
+        sum(messages[i] for i in turn.message_indices())
+        + (0 if turn.tools_index is None else tool_sets[turn.tools_index])
+        for turn in trajectory.turns
+    ]
+
+
+def _utf8_bytes(value: Any) -> int:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # Recordings may hold unpaired surrogates, which plain UTF-8 refuses.
+    return len(text.encode("utf-8", "surrogatepass"))

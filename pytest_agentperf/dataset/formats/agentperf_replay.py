@@ -1,0 +1,238 @@
+"""Replays as agentperf-local writes them: `manifest.json`, and one JSONL trace per task with full requests.
+
+The format's version 1: every line of a trace is one model turn and repeats the whole history. Histories are
+not append-only (a status line may be replaced on every turn), delays are in milliseconds, there is no
+reasoning text.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_agentperf.core.errors import DatasetError
+from pytest_agentperf.core.trajectory import ToolCall, Trajectory
+from pytest_agentperf.dataset.digest import source_digest
+from pytest_agentperf.dataset.histories import RecordedRequest, TrajectoryBuilder
+from pytest_agentperf.dataset.reading import (
+    MAX_JSON_BYTES,
+    ChatMessage,
+    Count,
+    DurationMs,
+    Line,
+    brief,
+    is_file,
+    parse_json,
+    read_bytes,
+    read_lines,
+    to_ns,
+    validate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MANIFEST_FILE = "manifest.json"
+VERSION = 1
+# Totals are sums of rounded floats; no real difference between recordings is this small.
+_DELAY_REL_TOLERANCE = 1e-6
+_DELAY_ABS_TOLERANCE_MS = 1.0
+_DAMAGED = "the replay is damaged or incomplete: export or fetch it again"
+_MALFORMED = "compare with the replay format, version 1 (agentperf-local, docs/FORMATS.md)"
+
+
+class _Foreign(BaseModel):
+    # Not closed: the format has fields we do not need, and its authors may add more.
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class _Task(_Foreign):
+    task_id: Annotated[str, Field(min_length=1)]
+    trace: Annotated[str, Field(min_length=1)]
+    model_calls: Count
+    tool_calls: Count
+    total_recorded_tool_delay_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Manifest(_Foreign):
+    version: Literal[1]
+    name: Annotated[str, Field(min_length=1)]
+    tasks: Annotated[list[_Task], Field(min_length=1)]
+
+
+class _RecordedToolCall(_Foreign):
+    duration_ms: DurationMs | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+
+
+class _Row(_Foreign):
+    version: Literal[1]
+    task_id: str
+    conversation_id: str
+    conversation_idx: Count
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    tools: list[dict[str, Any]] | None = None
+    simulated_tool_delay_ms_after: DurationMs
+    recorded_tool_calls_after: list[_RecordedToolCall] = []
+    target_output_tokens: Count | None = None
+    recorded_prompt_tokens: Count | None = None
+    recorded_completion_tokens: Count | None = None
+
+
+class _Entry(NamedTuple):
+    task: _Task
+    trace: Path
+    where: str
+
+
+class ReplayDataset:
+    """An agentperf-local replay directory; a trace is read when its trajectory is asked for, and not kept.
+
+    `digest` reads every trace once: for a large replay, write a dataset in the internal format.
+    """
+
+    def __init__(self, directory: Path, *, max_row_bytes: int = MAX_JSON_BYTES) -> None:
+        self.directory = directory
+        self._max_row_bytes = max_row_bytes
+        path = directory / MANIFEST_FILE
+        value = parse_json(read_bytes(path), where=str(path), first_line=1)
+        _check_version(value, where=str(path))
+        self._manifest = validate(_Manifest, value, where=str(path), remedy=_MALFORMED)
+        self._entries: dict[str, _Entry] = {}
+        for i, task in enumerate(self._manifest.tasks):
+            where = f"{path}: tasks[{i}]"
+            if task.task_id in self._entries:
+                raise DatasetError(f"two tasks named {task.task_id!r}", where=where, remedy=_DAMAGED)
+            self._entries[task.task_id] = _Entry(task, _trace_path(directory, task.trace, where=where), where)
+
+    @property
+    def name(self) -> str:
+        """Return the replay's name."""
+        return self._manifest.name
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the content, computed by reading all of it once."""
+        return source_digest(self)
+
+    def ids(self) -> Sequence[str]:
+        """Return the task ids, sorted."""
+        return tuple(sorted(self._entries))
+
+    def load(self, trajectory_id: str) -> Trajectory:
+        """Read one task's trace; raises DatasetError naming file and line if it is unknown or broken."""
+        entry = self._entries.get(trajectory_id)
+        if entry is None:
+            raise DatasetError(
+                f"no task {trajectory_id!r}",
+                where=str(self.directory / MANIFEST_FILE),
+                remedy="use an id that ids() lists",
+            )
+        builder = TrajectoryBuilder(trajectory_id)
+        position: dict[str, int] = {}
+        model_calls = tool_calls = 0
+        delays_ms: list[float] = []
+        for line in read_lines(entry.trace, max_line_bytes=self._max_row_bytes):
+            where = f"{entry.trace}:{line.number}"
+            row = _read_row(line, entry, position)
+            try:
+                builder.add(_request(row))
+            except DatasetError as error:
+                raise DatasetError(error.what, where=where, remedy=error.remedy) from error
+            model_calls += 1
+            tool_calls += len(row.recorded_tool_calls_after)
+            delays_ms.append(row.simulated_tool_delay_ms_after)
+        _check_totals(entry, model_calls, tool_calls, math.fsum(delays_ms))
+        return builder.build()
+
+
+def _check_version(value: Any, *, where: str) -> None:
+    # Before the fields: another version has other fields, and the user should hear about the version.
+    version = value.get("version") if isinstance(value, dict) else None
+    if version != VERSION or isinstance(version, bool):
+        raise DatasetError(
+            f"replay version is {brief(version)}, this reader knows {VERSION}",
+            where=where,
+            remedy=f"export it again as version {VERSION}",
+        )
+
+
+def _trace_path(directory: Path, trace: str, *, where: str) -> Path:
+    # Judged by its text, not resolved: download caches legitimately hold symlinks to their blobs.
+    relative = PurePosixPath(trace)
+    if relative.is_absolute() or ".." in relative.parts or "\\" in trace or "\0" in trace:
+        raise DatasetError(
+            f"trace {trace!r} leads out of the replay's directory",
+            where=where,
+            remedy="a trace path must be relative",
+        )
+    path = directory / relative
+    if not is_file(path):
+        raise DatasetError(f"its trace {path} is missing", where=where, remedy=_DAMAGED)
+    return path
+
+
+def _read_row(line: Line, entry: _Entry, position: dict[str, int]) -> _Row:
+    where = f"{entry.trace}:{line.number}"
+    value = parse_json(line.data, where=str(entry.trace), first_line=line.number)
+    _check_version(value, where=where)
+    row = validate(_Row, value, where=where, remedy=_MALFORMED)
+    if row.task_id != entry.task.task_id:
+        raise DatasetError(
+            f"row of task {row.task_id!r} in the trace of {entry.task.task_id!r}",
+            where=where,
+            remedy=_DAMAGED,
+        )
+    last = position.get(row.conversation_id, -1)
+    if row.conversation_idx <= last:
+        raise DatasetError(
+            f"turn {row.conversation_idx} follows turn {last}: rows are not in replay order",
+            where=where,
+            remedy=_DAMAGED,
+        )
+    position[row.conversation_id] = row.conversation_idx
+    return row
+
+
+def _request(row: _Row) -> RecordedRequest:
+    output_tokens = row.recorded_completion_tokens
+    return RecordedRequest(
+        messages=row.messages,
+        # The format writes "no tools" as an empty list, which chat endpoints refuse.
+        tools=row.tools or None,
+        tool_delay_ns=to_ns(row.simulated_tool_delay_ms_after),
+        prompt_tokens=row.recorded_prompt_tokens,
+        output_tokens=row.target_output_tokens if output_tokens is None else output_tokens,
+        tool_calls=tuple(
+            ToolCall(
+                call.tool_call_id,
+                call.tool_name or "unknown",
+                None if call.duration_ms is None else to_ns(call.duration_ms),
+            )
+            for call in row.recorded_tool_calls_after
+        ),
+    )
+
+
+def _check_totals(entry: _Entry, model_calls: int, tool_calls: int, delay_ms: float) -> None:
+    task = entry.task
+    declared_ms = task.total_recorded_tool_delay_ms
+    same_delay = math.isclose(
+        delay_ms, declared_ms, rel_tol=_DELAY_REL_TOLERANCE, abs_tol=_DELAY_ABS_TOLERANCE_MS
+    )
+    for what, declared, found, same in (
+        ("model_calls", task.model_calls, model_calls, task.model_calls == model_calls),
+        ("tool_calls", task.tool_calls, tool_calls, task.tool_calls == tool_calls),
+        ("total_recorded_tool_delay_ms", declared_ms, delay_ms, same_delay),
+    ):
+        if not same:
+            raise DatasetError(
+                f"declares {what} {declared}, the rows of {entry.trace} have {found}",
+                where=entry.where,
+                remedy=_DAMAGED,
+            )

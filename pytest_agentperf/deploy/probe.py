@@ -1,0 +1,104 @@
+"""Checks an endpoint within seconds, before anything is spent on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from pytest_agentperf.core.errors import EndpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TIMEOUT = httpx.Timeout(10.0, read=120.0)
+
+
+def check_endpoint(url: str, headers: Mapping[str, str], model: str) -> None:
+    """Raise EndpointError unless the endpoint answers, accepts the key and has the model.
+
+    An endpoint without a list of models is taken at its word; the first request will tell.
+    """
+    response = _request("GET", url.rstrip("/") + "/models", headers)
+    if response.status_code in (404, 405, 501):
+        return
+    _raise_for_status(response)
+    try:
+        names = [str(entry["id"]) for entry in response.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        return
+    if names and model not in names:
+        raise EndpointError(
+            f"it does not serve the model {model!r}",
+            where=url,
+            remedy=f"it serves {', '.join(names[:8])}: set endpoint.model in the system's file",
+        )
+
+
+def ask_once(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Send one streaming chat completion and return the body of its answer; raises EndpointError on a refusal."""
+    response = _request(
+        "POST",
+        url.rstrip("/") + "/chat/completions",
+        {**headers, "Content-Type": "application/json"},
+        content=body,
+    )
+    _raise_for_status(response)
+    return response.content
+
+
+def is_alive(url: str, headers: Mapping[str, str]) -> bool:
+    """Return whether the endpoint answers at all."""
+    try:
+        return httpx.get(url.rstrip("/") + "/models", headers=dict(headers), timeout=5.0).status_code < 500
+    except httpx.HTTPError:
+        return False
+
+
+def requests_in_server(url: str) -> float | None:
+    """Return running and waiting requests from the server's metrics, None if it does not tell."""
+    root = url.rstrip("/").removesuffix("/v1")
+    try:
+        response = httpx.get(root + "/metrics", timeout=5.0)
+    except httpx.HTTPError:
+        return None
+    if response.status_code != 200:
+        return None
+    found = [
+        float(line.rsplit(" ", 1)[1])
+        for line in response.text.split("\n")
+        if line.startswith(
+            ("vllm:num_requests_running", "vllm:num_requests_waiting{", "vllm:num_requests_waiting ")
+        )
+    ]
+    return sum(found) if found else None
+
+
+def _request(method: str, url: str, headers: Mapping[str, str], **arguments: Any) -> httpx.Response:
+    try:
+        # Proxies of the environment would stand between us and the server under test.
+        with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
+            return client.request(method, url, headers=dict(headers), **arguments)
+    except httpx.HTTPError as error:
+        raise EndpointError(
+            f"no answer: {error or type(error).__name__}",
+            where=url,
+            remedy="start the server, or correct the endpoint's URL",
+        ) from None
+
+
+def _raise_for_status(response: httpx.Response) -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    text = " ".join(response.text.split())[:300]
+    if status in (401, 403):
+        remedy = "set the variable that endpoint.api_key_env names to a valid key"
+        raise EndpointError(f"it refused our API key (HTTP {status})", where=str(response.url), remedy=remedy)
+    raise EndpointError(
+        f"HTTP {status}: {text}",
+        where=str(response.url),
+        remedy="correct the request parameters (suite) or the server's options"
+        if status < 500
+        else "see the server's log",
+    )

@@ -1,0 +1,1 @@
+"""The load generator: agents over HTTP, in processes of their own."""

@@ -1,0 +1,150 @@
+"""Flags, environment variables and ini keys, from one table. Precedence: flag, environment, ini, YAML."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_agentperf.config.run import RunOptions
+
+RESULTS_DEFAULT = "agentperf-results"
+
+
+class Option(NamedTuple):
+    """One option: `--agentperf-NAME`, `AGENTPERF_NAME`, `agentperf_NAME`."""
+
+    name: str
+    help: str
+    metavar: str
+    many: bool = False
+    flag_: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """Return the command-line flag."""
+        return self.flag_ or f"--agentperf-{self.name.replace('_', '-')}"
+
+    @property
+    def ini(self) -> str:
+        """Return the ini key."""
+        return f"agentperf_{self.name}"
+
+
+OPTIONS = (
+    Option(
+        "system",
+        "system to measure: a name or the path of its YAML; repeatable",
+        "NAME|PATH",
+        True,
+        "--system",
+    ),
+    Option("tier", "measure only this tier; repeatable", "TIER", True),
+    Option("edition", "edition of the suite's SLO table", "EDITION"),
+    Option("dataset", "replay this dataset instead of the suite's", "PATH|bundled:NAME"),
+    Option("ruleset", "ruleset instead of the system's or the suite's", "ID"),
+    Option("set", "change one rule (listed as a deviation); repeatable", "RULE=VALUE", True),
+    Option("output_length", "how long answers are: as the model ends them, or as recorded", "natural|exact"),
+    Option("start", "begin the ramp at this many agents", "N"),
+    Option("max_agents", "never try more agents than this", "N"),
+    Option("budget", "end the search after this (30m, 2h, 20Mtok) with what it knows", "BUDGET"),
+    Option("seed", "seed of the assignment of trajectories (default 0)", "N"),
+    Option("workers", "load worker processes (default 1)", "N"),
+    Option("results", f"folder for results (default {RESULTS_DEFAULT})", "DIR"),
+)
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Define every option as flag and ini key; all flags default to None."""
+    group = parser.getgroup("agentperf", "capacity of inference systems in coding agents")
+    for option in OPTIONS:
+        group.addoption(
+            option.flag,
+            action="append" if option.many else "store",
+            dest=option.ini,
+            default=None,
+            metavar=option.metavar,
+            help=option.help,
+        )
+        parser.addini(option.ini, option.help, type="linelist" if option.many else "string", default=None)
+
+
+def values(config: pytest.Config, name: str) -> list[str]:
+    """Return an option's values from the first place that has any, empty if none has."""
+    option = _BY_NAME[name]
+    found = config.getoption(option.ini)
+    if found is None:
+        found = os.environ.get(option.ini.upper()) or config.getini(option.ini) or []
+        if isinstance(found, str) and option.many:
+            found = found.split()
+    return list(found) if option.many else [found] if found else []
+
+
+def wants_agentperf(config: pytest.Config) -> bool:
+    """Return whether this session measures anything: whether a system is named."""
+    return bool(values(config, "system"))
+
+
+def run_options(config: pytest.Config) -> RunOptions:
+    """Return what the options say about a run; raises ConfigError."""
+    from pytest_agentperf.config.run import Budget, RunOptions, parse_budget
+    from pytest_agentperf.core.errors import ConfigError
+
+    def one(name: str) -> str | None:
+        return next(iter(values(config, name)), None)
+
+    def integer(name: str, least: int) -> int | None:
+        text = one(name)
+        if text is None:
+            return None
+        if not text.isdecimal() or int(text) < least:
+            raise ConfigError(
+                f"{text!r} is no whole number from {least} on", where=_BY_NAME[name].flag, remedy="give one"
+            )
+        return int(text)
+
+    length = one("output_length")
+    if length not in (None, "natural", "exact"):
+        raise ConfigError(
+            f"{length!r} is no output length", where="--agentperf-output-length", remedy="natural or exact"
+        )
+    budget = one("budget")
+    return RunOptions(
+        ruleset=one("ruleset"),
+        overrides=tuple(values(config, "set")),
+        dataset=one("dataset"),
+        edition=one("edition"),
+        tiers=tuple(values(config, "tier")),
+        output_length=length,  # type: ignore[arg-type]
+        start=integer("start", 1),
+        max_agents=integer("max_agents", 1),
+        budget=parse_budget(budget) if budget else Budget(),
+        seed=integer("seed", 0) or 0,
+        workers=integer("workers", 1),
+    )
+
+
+def results_folder(config: pytest.Config) -> Path:
+    """Return the folder that run directories go to."""
+    return config.invocation_params.dir / (next(iter(values(config, "results")), None) or RESULTS_DEFAULT)
+
+
+def bundled_suite_arguments(args: list[str]) -> None:
+    """Replace `suites/NAME[/test_capacity.py][::test]` by the bundled suite of that name where it does not exist.
+
+    So the command line of the README works from any folder once the package is installed.
+    """
+    for i, argument in enumerate(args):
+        path, colons, rest = argument.partition("::")
+        parts = Path(path).parts
+        if len(parts) < 2 or parts[0] != "suites" or Path(path).exists():
+            continue
+        from pytest_agentperf.config.bundled import SUITES
+
+        bundled = SUITES.joinpath(*parts[1:])
+        if bundled.exists():
+            args[i] = f"{bundled}{colons}{rest}"

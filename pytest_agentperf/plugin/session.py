@@ -1,0 +1,244 @@
+"""A pytest session that measures: its settings, the run that is open, and the results on their way out."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_agentperf.config.bundled import find_system_file
+from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
+from pytest_agentperf.config.suite import FILE_NAME
+from pytest_agentperf.core.leaderboard import Entry, TierResult
+from pytest_agentperf.plugin.options import results_folder, run_options, values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_agentperf.core.metrics import PhaseMetrics
+    from pytest_agentperf.core.slo import SloTier
+    from pytest_agentperf.plugin.measuring import Measuring
+
+_payload_key = pytest.StashKey[str]()
+
+
+@dataclass(frozen=True, slots=True)
+class TierUnderTest:
+    """A service level, and how many agents the system is expected to carry at it."""
+
+    tier: SloTier
+    expected_agents: int
+    """From the system's file; 1 where it gives none, so that a test asserts at least some capacity."""
+
+    @property
+    def name(self) -> str:
+        """Return the tier's name."""
+        return self.tier.name
+
+    def __str__(self) -> str:
+        return str(self.tier)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCapacity:
+    """What `capacity_run` gives a test."""
+
+    result: TierResult
+    entry: Entry
+
+    @property
+    def agents(self) -> int:
+        """Return the capacity; of a search that a budget ended, the most agents that passed."""
+        return self.result.passed_max if self.result.agents is None else self.result.agents
+
+    @property
+    def metrics(self) -> PhaseMetrics | None:
+        """Return the metrics of the confirming phase; None for capacity 0."""
+        return self.result.metrics
+
+    def report(self) -> str:
+        """Return the verdict table and the binding constraint."""
+        from pytest_agentperf.results.tables import explain
+
+        phases = [p for p in self.entry.phases if p.deployment == self.result.deployment]
+        return explain(self.result, phases)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test's share: a suite on a system, and a tier if the test asks for one."""
+
+    session: AgentPerfSession
+    settings: RunSettings
+    tier: str | None
+
+    @property
+    def id(self) -> str:
+        """Return the id that pytest shows in brackets."""
+        return self.settings.system.name if self.tier is None else f"{self.settings.system.name}-{self.tier}"
+
+    def tier_under_test(self) -> TierUnderTest:
+        """Return the test's service level."""
+        assert self.tier is not None
+        expected = self.settings.expected_agents(self.tier)
+        return TierUnderTest(self.settings.tiers[self.tier], 1 if expected is None else expected)
+
+
+class AgentPerfSession:
+    """Registered as a plugin when a system is named; the controller of an xdist run has one, its workers too."""
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        options: RunOptions,
+        systems: dict[str, Path],
+        results: Path,
+        stamp: str,
+    ) -> None:
+        self.config = config
+        self.options = options
+        self.systems = systems
+        self.results = results
+        self.stamp = stamp
+        self.is_worker = hasattr(config, "workerinput")
+        self.entries: list[Entry] = []
+        self.written: list[Path] = []
+        self._settings: dict[tuple[Path, Path], RunSettings] = {}
+        self._measuring: Measuring | None = None
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> AgentPerfSession:
+        """Read the options and every YAML file that the command line leads to; raises ConfigError."""
+        start = config.invocation_params.dir
+        systems = {name: find_system_file(name, start=start) for name in values(config, "system")}
+        results = results_folder(config)
+        workerinput = getattr(config, "workerinput", {})
+        stamp = workerinput.get("agentperf_stamp") or _stamp(results)
+        session = cls(config, run_options(config), systems, results, stamp)
+        for suite in _suites_on_command_line(config):
+            session.settings_for(suite)
+        return session
+
+    def settings_for(self, suite: Path) -> list[RunSettings]:
+        """Return the settings of a suite on every system of the command line; raises ConfigError."""
+        found = []
+        for path in self.systems.values():
+            key = (suite.resolve(), path)
+            if key not in self._settings:
+                self._settings[key] = resolve(
+                    suite, path, self.options, start=self.config.invocation_params.dir
+                )
+            found.append(self._settings[key])
+        return found
+
+    def all_settings(self) -> list[RunSettings]:
+        """Return the settings that are known so far."""
+        return list(self._settings.values())
+
+    def run_folder(self, settings: RunSettings) -> Path:
+        """Return the directory of a suite on a system; it is created with the first phase."""
+        return self.results / f"{settings.id}-{self.stamp}"
+
+    def measure(self, case: Case, item: pytest.Item) -> MeasuredCapacity:
+        """Measure the case's tier; skips, or raises where no capacity can be stated."""
+        from pytest_agentperf.plugin.measuring import Measuring
+
+        assert case.tier is not None
+        if self._measuring is None or self._measuring.settings is not case.settings:
+            self.close()
+            self._measuring = Measuring(self, case.settings)
+        return self._measuring.measure(case.tier, item)
+
+    def keep_payload(self, item: pytest.Item, entry: Entry) -> None:
+        """Put an entry where the item's report takes it from."""
+        item.stash[_payload_key] = entry.model_dump_json()
+
+    def take_payload(self, item: pytest.Item) -> str | None:
+        """Return the entry for the item's report, as JSON: it also crosses from xdist's workers."""
+        payload = item.stash.get(_payload_key, None)
+        if payload is not None:
+            del item.stash[_payload_key]
+        return payload
+
+    def close(self) -> None:
+        """End the run that is open."""
+        measuring, self._measuring = self._measuring, None
+        if measuring is not None:
+            measuring.close()
+
+    # pytest hooks
+
+    def pytest_report_header(self) -> str:
+        """Name version, systems, mode and power source."""
+        from pytest_agentperf import __version__
+
+        names = []
+        for name, path in self.systems.items():
+            known = [s for s in self._settings.values() if s.system_path == path]
+            power = sorted({d.power.source for s in known for d in s.system.deployments.values()})
+            rules = sorted({s.ruleset.id for s in known})
+            details = "; ".join(
+                filter(None, (", ".join(rules), f"power: {', '.join(power)}" if power else ""))
+            )
+            names.append(f"{name} ({details})" if details else name)
+        return f"agentperf: {__version__}, systems: {', '.join(names)}, results: {self.results}"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the results that ride on reports; the controller alone keeps them."""
+        payload = getattr(report, "agentperf", None)
+        if payload is not None and not self.is_worker:
+            self.entries.append(Entry.model_validate_json(payload))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Close what is open, then write the leaderboards: the summary of a run comes last."""
+        self.close()
+        if self.is_worker or not self.entries:
+            return
+        from pytest_agentperf.core.leaderboard import Leaderboard, merge_entries
+        from pytest_agentperf.results.artifact import software_versions, write_leaderboard
+
+        for entry in merge_entries(self.entries):
+            leaderboard = Leaderboard(
+                created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+                software=software_versions(),
+                entries=(entry,),
+            )
+            folder = self.results / f"{entry.suite['name']}-{entry.system['name']}-{self.stamp}"
+            self.written.append(write_leaderboard(folder, leaderboard))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table and where the artifacts are."""
+        from pytest_agentperf.plugin.terminal import write_summary
+
+        write_summary(terminalreporter, self)
+
+    def pytest_unconfigure(self) -> None:
+        """Leave nothing running, however the session ended."""
+        with contextlib.suppress(OSError):
+            self.close()
+
+
+def _stamp(results: Path) -> str:
+    """Return the UTC time as a name that no earlier run in this folder has."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    taken = {path.name for path in results.glob(f"*-{stamp}*")} if results.is_dir() else set()
+    number = 1
+    name = stamp
+    while any(existing.endswith(f"-{name}") for existing in taken):
+        number += 1
+        name = f"{stamp}.{number}"
+    return name
+
+
+def _suites_on_command_line(config: pytest.Config) -> Iterator[Path]:
+    """Yield the suites that lie beside the command line's test files, so that their errors come first."""
+    for argument in config.args:
+        path = config.invocation_params.dir / argument.partition("::")[0]
+        folder = path if path.is_dir() else path.parent
+        if (folder / FILE_NAME).is_file():
+            yield folder / FILE_NAME

@@ -1,0 +1,1 @@
+"""Where accelerator power is read."""

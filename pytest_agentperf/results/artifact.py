@@ -1,0 +1,55 @@
+"""The run directory: records as phases end, the leaderboard last; complete files only, never overwritten."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from pytest_agentperf import __version__
+from pytest_agentperf.results.records_file import write_records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
+    from pytest_agentperf.core.records import RequestColumns
+
+LEADERBOARD = "leaderboard.json"
+_PACKAGES = ("httptools", "httpx", "numpy", "pyarrow", "pydantic", "pytest", "pytest-xdist", "uvloop")
+
+
+def store_phase(folder: Path, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+    """Write a phase's records below `folder`, creating it, and return the result with the file's name."""
+    name = f"requests/{result.phase:03d}-{result.kind}-{result.n_agents}.parquet"
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_records(path, result, columns)
+    return result.model_copy(update={"records": name})
+
+
+def write_leaderboard(folder: Path, leaderboard: Leaderboard) -> Path:
+    """Write `leaderboard.json`, data first, then its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LEADERBOARD
+    if path.exists():
+        raise FileExistsError(path)
+    temporary = folder / f".{LEADERBOARD}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(leaderboard.model_dump_json(by_alias=True, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    return path
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of what could change a number."""
+    versions = {"pytest-agentperf": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**versions, "platform": platform.platform(terse=True)}

@@ -1,0 +1,102 @@
+"""Composes a leaderboard entry from a run, and says whether it is complete, valid and comparable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_agentperf.core.leaderboard import DatasetInfo, Entry, Flag, PhaseResult, Seeds, TierResult
+from pytest_agentperf.core.ruleset import Deviation
+from pytest_agentperf.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_agentperf.config.run import RunSettings
+
+
+def dataset_deviations(settings: RunSettings, *, name: str, official: bool) -> list[Deviation]:
+    """Return the deviation of a dataset that is not the one the ruleset names."""
+    if official:
+        return []
+    return [
+        Deviation(
+            rule="dataset",
+            expected=settings.ruleset.dataset,
+            actual=name,
+            reason="another dataset was replayed",
+        )
+    ]
+
+
+def isolation_notes(
+    settings: RunSettings, phases: Sequence[PhaseResult]
+) -> tuple[list[Deviation], str | None]:
+    """Return what the server's `cached_tokens` of first turns say about cache isolation (METHODOLOGY §4.7)."""
+    measured = [phase.metrics for phase in phases if phase.metrics is not None and phase.kind != "warmup"]
+    seen = [m.first_turn_cached_tokens_max for m in measured if m.first_turn_cached_tokens_max is not None]
+    limit = settings.ruleset.isolation_cached_tokens_max
+    if not seen:
+        return [], "isolation not verified: the server does not report cached_tokens" if measured else None
+    if max(seen) > limit:
+        deviation = Deviation(
+            rule="isolation_cached_tokens_max",
+            expected=f"at most {limit}",
+            actual=str(max(seen)),
+            reason="first turns found that many tokens in the cache, in spite of their prefix",
+        )
+        return [deviation], None
+    return [], None
+
+
+def build_entry(
+    settings: RunSettings,
+    *,
+    tiers: Sequence[TierResult],
+    phases: Sequence[PhaseResult],
+    dataset: DatasetInfo,
+    request_parameters: Mapping[str, dict[str, Any]],
+    power_sources: Mapping[str, str],
+    simulated: bool,
+) -> Entry:
+    """Return the entry of one suite on one system."""
+    isolation, isolation_reason = isolation_notes(settings, phases)
+    deviations = (
+        *settings.deviations,
+        *dataset_deviations(settings, name=dataset.name, official=dataset.official),
+        *isolation,
+    )
+    token_verification = "not verified: this version does not recount the answers"
+    incomparable = [f"deviation from the ruleset: {d.rule}" for d in deviations]
+    if not settings.ruleset.official:
+        incomparable.append(f"the ruleset {settings.ruleset.id} is not an official one")
+    if simulated:
+        incomparable.append("simulated")
+    if isolation_reason:
+        incomparable.append(isolation_reason)
+    incomparable += [f"token counts {token_verification}", "accuracy not verified"]
+    unfinished = [f"{t.tier.name}: {t.reason}" for t in tiers if not t.complete]
+    invalid = [f"{t.tier.name}: {t.reason}" for t in tiers if t.verdict is Verdict.INVALID]
+    return Entry(
+        suite=settings.suite.model_dump(mode="json"),
+        edition=settings.edition,
+        system=settings.system.model_dump(mode="json"),
+        submitter=settings.system.submitter.name,
+        ruleset=settings.ruleset,
+        deviations=deviations,
+        dataset=dataset,
+        seeds=Seeds(assignment_seed=settings.seed, nonce=settings.nonce),
+        output_length=settings.ruleset.output_length,
+        request_parameters=dict(request_parameters),
+        power_source=dict(power_sources),
+        token_verification=token_verification,
+        simulated=simulated,
+        complete=_flag(unfinished),
+        valid=_flag(invalid),
+        comparable=_flag(incomparable),
+        tiers=tuple(tiers),
+        phases=tuple(phases),
+    )
+
+
+def _flag(reasons: Sequence[str]) -> Flag:
+    return Flag(value=not reasons, reasons=tuple(reasons))

@@ -1,0 +1,140 @@
+"""Tables a person can read: one tier's search, and the summary of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_agentperf.core.leaderboard import Entry, PhaseResult, TierResult
+
+_CONSTRAINTS = {
+    "output_speed_p25": "output speed (P25)",
+    "ttft_p95": "time to first token (P95)",
+    "survival": "the server's survival",
+}
+
+
+def number(value: float | None, digits: int = 1, *, otherwise: str = "–") -> str:
+    """Return a number with thousands separators, or a dash where there is none."""
+    return otherwise if value is None else f"{value:,.{digits}f}"
+
+
+def render(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
+    """Return rows as aligned columns; the first row is the heading, numbers stand right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if i == 0 or not _numeric(rows, i) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
+
+
+def _numeric(rows: Sequence[Sequence[str]], column: int) -> bool:
+    return all(row[column][:1].isdigit() or row[column][:1] in "–≥∞≤" for row in rows[1:])
+
+
+def verdict_table(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
+    """Return every probe of a tier's search, by number of agents."""
+    target = tier.tier
+    rows = [["agents", "phase", "verdict", "speed P25", "TTFT P95", "tok/s", "requests", "failed"]]
+    for phase in sorted(phases, key=lambda p: (p.n_agents, p.phase)):
+        found = next((v for v in phase.verdicts if v.tier == target.name), None)
+        if found is None:
+            continue
+        m = phase.metrics
+        rows.append(
+            [
+                str(phase.n_agents),
+                phase.kind,
+                str(found.verdict),
+                number(m.output_speed_p25_tok_s) if m else "–",
+                number(m.ttft_p95_s, 2, otherwise="∞") if m else "–",
+                number(m.throughput_tok_s) if m else "–",
+                str(m.requests) if m else "–",
+                str(sum(m.failures.values())) if m else "–",
+            ]
+        )
+    return render(rows)
+
+
+def explain(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
+    """Return what was found at one tier, why not more, and the probes behind it."""
+    head = f"{tier.tier.name} ({tier.tier}): {agents_text(tier)}"
+    if tier.expected_agents is not None:
+        head += f", expected {tier.expected_agents} or more"
+    lines = [head]
+    if tier.binding_constraint is not None and tier.failed_min is not None:
+        what = _CONSTRAINTS.get(tier.binding_constraint, tier.binding_constraint)
+        lines.append(f"  binding constraint: {what}, violated at {tier.failed_min} agents")
+    if tier.reason is not None:
+        lines.append(f"  {tier.reason}")
+    lines += [f"  contradiction: {text}" for text in tier.contradictions]
+    return "\n".join([*lines, verdict_table(tier, phases)])
+
+
+def agents_text(tier: TierResult) -> str:
+    """Return the capacity in words."""
+    if tier.agents is not None:
+        sign = "at least " if tier.at_least else ""
+        return f"{sign}{tier.agents} agents"
+    upper = "" if tier.failed_min is None else f", fewer than {tier.failed_min}"
+    state = "no valid capacity" if tier.complete else "incomplete"
+    return (
+        f"{state} (at least {tier.passed_max}{upper})" if tier.passed_max else f"{state} (none passed{upper})"
+    )
+
+
+def summary_table(entries: Iterable[Entry]) -> str:
+    """Return one row per system and tier."""
+    rows = [
+        ["system", "tier", "SLO", "agents", "expected", "speed P25", "TTFT P95", "tok/s", "per accel.", "W/accel.",
+         "agents/MW"]
+    ]  # fmt: skip
+    for entry in entries:
+        for tier in entry.tiers:
+            m, n = tier.metrics, tier.normalisation
+            agents = "–" if tier.agents is None else f"{'≥' if tier.at_least else ''}{tier.agents}"
+            if tier.agents is None and tier.passed_max:
+                agents = f"≥{tier.passed_max}?"
+            rows.append(
+                [
+                    entry.system["name"],
+                    tier.tier.name,
+                    f"{tier.tier.output_speed_p25_tok_s:g} tok/s, {tier.tier.ttft_p95_s:g} s",
+                    agents,
+                    "–" if tier.expected_agents is None else str(tier.expected_agents),
+                    number(m.output_speed_p25_tok_s) if m else "–",
+                    f"{number(m.ttft_p95_s, 2)} s" if m else "–",
+                    number(m.throughput_tok_s) if m else "–",
+                    number(n.agents.per_accelerator, 2) if n else "–",
+                    number(n.power_per_accelerator_w) if n else "–",
+                    number(n.agents.per_mw, 0) if n else "–",
+                ]
+            )
+    return render(rows)
+
+
+def notes(entry: Entry) -> list[str]:
+    """Return what a reader of the numbers must know."""
+    found = []
+    if entry.simulated:
+        found.append("simulated: these are figures of a model, not of hardware")
+    if not entry.complete.value:
+        found.append("incomplete: " + "; ".join(entry.complete.reasons))
+    if not entry.valid.value:
+        found.append("invalid: " + "; ".join(entry.valid.reasons))
+    if not entry.comparable.value:
+        found.append("not comparable: " + "; ".join(entry.comparable.reasons))
+    for tier in entry.tiers:
+        found += [f"{tier.tier.name}: contradiction: {text}" for text in tier.contradictions]
+        found += [
+            f"{tier.tier.name}: {note}"
+            for note in (tier.normalisation.notes if tier.normalisation else ())
+            if note.startswith("no valid power")
+        ]
+    return [f"{entry.system['name']}: {text}" for text in found]

@@ -1,0 +1,1 @@
+"""A simulated inference engine, and an OpenAI-compatible server around it."""

@@ -1,0 +1,83 @@
+"""What a load worker is composed of; `load.pool` starts it on the far side of an execnet channel."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_agentperf.clock import NS_PER_S
+from pytest_agentperf.config.suite import HistoryReasoning
+from pytest_agentperf.core.ruleset import Ruleset
+from pytest_agentperf.dataset import PreparedSource, open_dataset
+from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
+from pytest_agentperf.load.client import HttpClient, Target, Timeouts
+from pytest_agentperf.load.worker import Channel, run_worker
+from pytest_agentperf.verify.tokens import load_counter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+
+    from pytest_agentperf.core.ports import TokenCounter
+
+
+class WorkerConfig(BaseModel):
+    """Everything a worker needs; plain values, sent over the channel (never on a command line: it has a key)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    headers: dict[str, str] = Field(repr=False)
+    model: str
+    parameters: dict[str, Any]
+    dataset: str
+    max_prompt_tokens: int
+    history_reasoning: HistoryReasoning
+    ruleset: Ruleset
+    tokenizer: str | None
+
+
+class HttpReplay:
+    """Replays a dataset against an HTTP endpoint."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        rules = config.ruleset
+        source = PreparedSource(
+            open_dataset(Path(config.dataset)),
+            max_prompt_tokens=config.max_prompt_tokens,
+            history_reasoning=config.history_reasoning,
+        )
+        body_rules = BodyRules(config.model, config.parameters, rules.max_tokens, rules.output_length)
+        self._bodies = BodyBuilder(source, body_rules)
+        self._target = Target(config.url, config.headers)
+        self._timeouts = Timeouts(
+            connect_ns=round(rules.connect_timeout_s * NS_PER_S),
+            first_token_ns=round(rules.first_token_timeout_s * NS_PER_S),
+            stall_ns=round(rules.stall_timeout_s * NS_PER_S),
+            request_ns=round(rules.request_timeout_s * NS_PER_S),
+        )
+        self._counter: TokenCounter | None = load_counter(config.tokenizer)
+
+    def client(self, nonce: str, decoder: Executor) -> HttpClient:
+        """Return a client whose prefixes are made from `nonce`."""
+        self._bodies.nonce = nonce
+        return HttpClient(
+            self._target, self._bodies.build, self._timeouts, decoder=decoder, counter=self._counter
+        )
+
+    def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
+        """Return the delay after each turn."""
+        return self._bodies.tool_delays_ns(trajectory)
+
+
+def serve(channel: Channel) -> None:
+    """Run a worker until the controller closes the channel."""
+    if threading.current_thread() is threading.main_thread():
+        # Ctrl-C is the controller's to handle; it then closes the channel.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    config = WorkerConfig.model_validate(channel.receive())  # type: ignore[attr-defined]
+    run_worker(channel, HttpReplay(config))

@@ -1,0 +1,83 @@
+"""The examples load, and say what they claim to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pytest_agentperf.config.bundled import find_system_file
+from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
+from pytest_agentperf.config.system import load_system
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+OWN = EXAMPLES / "own_suite"
+
+
+def settings(system: str, options: RunOptions | None = None) -> RunSettings:
+    path = find_system_file(system, start=OWN)
+    return resolve(OWN / "suites" / "acme_coder", path, options or RunOptions(), start=OWN)
+
+
+def test_own_suite_on_staging() -> None:
+    run = settings("staging")
+    assert run.selected == ("batch", "interactive")
+    assert [run.expected_agents(tier) for tier in run.tiers] == [96, 24]
+    assert {deviation.rule for deviation in run.deviations} == {"min_window_s", "resolution"}
+    assert run.system.price is not None
+
+
+def test_expectations_belong_to_their_edition() -> None:
+    run = settings("staging", RunOptions(edition="2025"))
+    assert [run.expected_agents(tier) for tier in run.tiers] == [None, None]
+    assert run.tiers["batch"].output_speed_p25_tok_s == 10
+
+
+def test_own_suite_in_rehearsal() -> None:
+    run = settings("rehearsal")
+    assert run.ruleset.id == "demo/1"
+    for tier in run.tiers:
+        found = run.deployment_for(tier)
+        assert found is not None
+        assert found[1].endpoint.builtin == "sim"
+
+
+@pytest.fixture
+def workflow() -> dict[str, Any]:
+    # Not with YAML's own booleans: the key `on` would become True.
+    loaded = yaml.load((EXAMPLES / "ci" / "github-actions.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_workflow_measures_what_is_merged(workflow: dict[str, Any]) -> None:
+    assert set(workflow["on"]) == {"pull_request", "merge_group"}
+    steps = workflow["jobs"]["capacity"]["steps"]
+    commands = {step["if"]: step["run"] for step in steps if "pytest" in step.get("run", "") and "if" in step}
+    assert set(commands) == {"github.event_name == 'pull_request'", "github.event_name == 'merge_group'"}
+    for command in commands.values():
+        (named,) = re.findall(r"--system=(\w+)", command)
+        (suite,) = re.findall(r"pytest (suites/\w+)", command)
+        assert (OWN / suite / "suite.yaml").is_file()
+        assert (OWN / "systems" / f"{named}.yaml").is_file()
+
+
+def test_workflow_refuses_to_skip_for_want_of_an_endpoint(workflow: dict[str, Any]) -> None:
+    (step,) = [step for step in workflow["jobs"]["capacity"]["steps"] if "env" in step]
+    deployments = load_system(OWN / "systems" / "staging.yaml").deployments.values()
+    needed = {name for d in deployments for name in (d.endpoint.url_env, d.endpoint.api_key_env) if name}
+    assert set(step["env"]) == needed
+    for name in needed:
+        assert f"${{{name}:?}}" in step["run"]
+
+
+def test_every_example_is_listed() -> None:
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", readme):
+        if "docs/" not in link:
+            assert (EXAMPLES / link).exists()
+    assert "own_suite" in readme
+    assert "github-actions.yml" in readme
