@@ -15,13 +15,13 @@ from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
 from pytest_agentperf.core.search import CapacitySearch, Probe, SearchRules, Status, TierOutcome
 from pytest_agentperf.core.verdict import Verdict, binding_constraint
 from pytest_agentperf.dataset import PreparedSource, open_dataset
-from pytest_agentperf.deployed import BudgetSpent, OpenDeployment, PhaseRun, PhaseStatus, max_prompt_tokens
+from pytest_agentperf.deployed import BudgetSpent, OpenDeployment, PhaseRun, max_prompt_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from pytest_agentperf.core.phase import PhaseKind
+    from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.slo import SloTier

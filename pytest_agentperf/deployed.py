@@ -10,7 +10,15 @@ from pytest_agentperf.core.energy import integrate
 from pytest_agentperf.core.errors import EndpointError, LoadError
 from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.metrics import measure, percentile
-from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseSpec, Stage, StopRule, stagger_ns
+from pytest_agentperf.core.phase import (
+    Phase,
+    PhaseKind,
+    PhaseSpec,
+    PhaseStatus,
+    Stage,
+    StopRule,
+    stagger_ns,
+)
 from pytest_agentperf.core.records import RequestColumns, RequestKey
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
 from pytest_agentperf.deploy.probe import ask_once, check_endpoint, is_alive, requests_in_server
@@ -33,24 +41,6 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 _CONNECTION_FAILURES = frozenset({"connect", "timeout_connect", "closed_before_response", "cut"})
-
-
-class PhaseStatus(NamedTuple):
-    """Where a running phase stands, for display."""
-
-    kind: PhaseKind
-    n_agents: int
-    stage: Stage
-    elapsed_s: float
-    window_s: float
-    window_min_s: float
-    trajectories: int
-    trajectories_min: int
-    agents_short: int
-    in_flight: int
-    failures: int
-    ttft_p95_s: float | None
-    output_speed_p25_tok_s: float | None
 
 
 class PhaseRun(NamedTuple):

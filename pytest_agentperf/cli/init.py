@@ -15,6 +15,8 @@ from pytest_agentperf.core.errors import ConfigError
 if TYPE_CHECKING:
     import argparse
 
+HELP = "write a suite, its test and a system of your own, ready to be edited"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
 

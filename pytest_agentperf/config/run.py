@@ -94,6 +94,13 @@ def resolve(suite_path: Path, system_path: Path, options: RunOptions, *, start: 
     """Load both files and settle every value: flag before system before suite; raises ConfigError."""
     suite_file = suite_path / FILE_NAME if suite_path.is_dir() else suite_path
     suite, system = load_suite(suite_file), load_system(system_path)
+    return settle(suite, suite_file, system, system_path, options, start=start)
+
+
+def settle(
+    suite: Suite, suite_file: Path, system: System, system_path: Path, options: RunOptions, *, start: Path
+) -> RunSettings:
+    """Settle every value of a run from models that are loaded; the paths stand in messages."""
     edition = options.edition or suite.edition
     tiers = suite.tiers(edition)
     system.check_tiers(suite.name, tiers, where=str(system_path))

@@ -107,6 +107,24 @@ class PhaseEvents(NamedTuple):
     """Whether every request sent before the window closed has ended."""
 
 
+class PhaseStatus(NamedTuple):
+    """Where a running phase stands, for display."""
+
+    kind: PhaseKind
+    n_agents: int
+    stage: Stage
+    elapsed_s: float
+    window_s: float
+    window_min_s: float
+    trajectories: int
+    trajectories_min: int
+    agents_short: int
+    in_flight: int
+    failures: int
+    ttft_p95_s: float | None
+    output_speed_p25_tok_s: float | None
+
+
 class Phase:
     """Follows one phase at `n_agents` from its start to its drained end."""
 

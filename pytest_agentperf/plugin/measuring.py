@@ -24,9 +24,8 @@ from pytest_agentperf.results.junit import properties
 
 if TYPE_CHECKING:
     from pytest_agentperf.config.run import RunSettings
-    from pytest_agentperf.core.phase import PhaseKind
+    from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.core.records import RequestColumns
-    from pytest_agentperf.deployed import PhaseStatus
     from pytest_agentperf.plugin.session import AgentPerfSession
 
 

@@ -70,7 +70,10 @@ def add_options(parser: pytest.Parser) -> None:
             metavar=option.metavar,
             help=option.help,
         )
-        parser.addini(option.ini, option.help, type="linelist" if option.many else "string", default=None)
+        if option.many:
+            parser.addini(option.ini, option.help, type="linelist", default=None)
+        else:
+            parser.addini(option.ini, option.help, type="string", default=None)
 
 
 def values(config: pytest.Config, name: str) -> list[str]:

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.leaderboard import merge_entries
-from pytest_agentperf.core.phase import Stage
-from pytest_agentperf.results.tables import notes, number, summary_table
+from pytest_agentperf.results.phase_text import agents_count, result_text, status_text
+from pytest_agentperf.results.tables import notes, summary_table
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import PhaseResult
-    from pytest_agentperf.core.phase import PhaseKind
-    from pytest_agentperf.deployed import PhaseStatus
+    from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.plugin.session import AgentPerfSession
 
 _QUIET_LINE_EVERY_NS = 60 * NS_PER_S
@@ -70,7 +69,7 @@ class TerminalProgress:
         """Remember when."""
         self._last_line_ns = monotonic_ns()
         if self._live:
-            self._rewrite(f"agentperf {self._system}: {kind}, {_agents(n_agents)}")
+            self._rewrite(f"agentperf {self._system}: {kind}, {agents_count(n_agents)}")
 
     def phase_status(self, status: PhaseStatus) -> None:
         """Update the live line; elsewhere write one a minute."""
@@ -131,38 +130,6 @@ def make_progress(session: AgentPerfSession, settings: RunSettings) -> Progress:
     return TerminalProgress(reporter, session.config, settings.system.name)
 
 
-def status_text(status: PhaseStatus) -> str:
-    """Return a running phase on one line: where it stands against the stop rule, and the current percentiles."""
-    parts = [f"{status.kind}, {_agents(status.n_agents)}, {status.stage} {status.elapsed_s:.0f} s"]
-    if status.stage in (Stage.WINDOW, Stage.DRAIN):
-        parts.append(f"window {status.window_s:.1f}/{status.window_min_s:g} s")
-        parts.append(f"trajectories {status.trajectories}/{status.trajectories_min}")
-        if status.agents_short:
-            parts.append(f"{_agents(status.agents_short)} still short")
-    if status.stage is Stage.DRAIN:
-        parts.append(f"{status.in_flight} in flight")
-    if status.output_speed_p25_tok_s is not None:
-        parts.append(f"P25 {number(status.output_speed_p25_tok_s)} tok/s")
-    if status.ttft_p95_s is not None:
-        parts.append(f"P95 TTFT {number(status.ttft_p95_s, 2)} s")
-    if status.failures:
-        parts.append(f"{status.failures} failed")
-    return ", ".join(parts)
-
-
-def result_text(result: PhaseResult) -> str:
-    """Return a finished phase on one line."""
-    m = result.metrics
-    seconds = (result.end_ns - result.start_ns) / NS_PER_S
-    verdicts = " ".join(f"{v.tier} {v.verdict}" for v in result.verdicts)
-    speed = f"P25 {number(m.output_speed_p25_tok_s)} tok/s, " if m else ""
-    ttft = f"P95 TTFT {number(m.ttft_p95_s, 2, otherwise='∞')} s, " if m else ""
-    text = f"{result.kind:7} {_agents(result.n_agents):>10}: {speed}{ttft}{verdicts} ({seconds:.1f} s)"
-    for reason in result.invalid:
-        text += f"\n  {reason.what.strip()}\n  → {reason.remedy}"
-    return text
-
-
 def write_summary(reporter: pytest.TerminalReporter, session: AgentPerfSession) -> None:
     """Write the summary section; with `-q` only the table and the paths."""
     if session.is_worker or not session.entries:
@@ -184,7 +151,3 @@ def write_summary(reporter: pytest.TerminalReporter, session: AgentPerfSession) 
                     reporter.write_line(note)
     for path in session.written:
         reporter.write_line(f"results: {path}")
-
-
-def _agents(n: int) -> str:
-    return f"{n} agent{'' if n == 1 else 's'}"

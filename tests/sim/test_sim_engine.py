@@ -28,6 +28,17 @@ def test_context_slows_decode() -> None:
     assert token_times_ms(drain(engine), 1) == [20.0, 20 + 11 + 1.01, 20 + 22 + 1.01 + 1.02]
 
 
+def test_context_leaves_with_its_request() -> None:
+    engine = Engine(engine_config(step_per_context_ktoken_ms=10.0))
+    ends = []
+    for request_id in (1, 2, 3):
+        engine.submit(request(request_id, prompt=100, output=20), request_id * 1_000 * MS)
+        if request_id == 2:
+            engine.cancel(2, 2_100 * MS)
+        ends.append([time - request_id * 1_000 for time in token_times_ms(drain(engine), request_id)])
+    assert ends[0] == pytest.approx(ends[2])
+
+
 def test_a_late_caller_causes_no_drift() -> None:
     engine = Engine(engine_config())
     engine.submit(request(1, prompt=100, output=4), 0)
@@ -96,6 +107,16 @@ def test_blocks_are_shared_between_running_requests() -> None:
     # Ten shared, one each for the first's answer and the second's rest.
     assert engine.stats(40 * MS).kv_usage == pytest.approx(12 / 14)
     drain(engine)
+
+
+def test_a_blocked_request_comes_in_when_its_prefix_is_computed() -> None:
+    engine = Engine(engine_config(kv_blocks=17, max_prefill_tokens_per_step=60))
+    engine.submit(request(1, prompt=150, output=5, hashes=range(15)), 0)
+    engine.submit(request(2, prompt=155, output=1, hashes=range(15)), 1)
+    events = drain(engine)
+    # In the third step only 12 of its 15 blocks are known, and the other four do not fit.
+    assert amounts(events, 2, EventKind.SCHEDULED) == [150]
+    assert token_times_ms(events, 2)[0] < token_times_ms(events, 1)[-1]
 
 
 def test_idle_blocks_are_evicted_least_recently_used_and_end_first() -> None:

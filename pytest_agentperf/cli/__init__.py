@@ -1,0 +1,48 @@
+"""The `agentperf` command: everything that is not a test.
+
+Exit codes: 0 done · 1 measured, but invalid, or the endpoint or the load generator failed · 2 bad input ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from pytest_agentperf import __version__
+
+# One module per command; each has `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
+_COMMANDS = ("init", "replay", "sim", "suites", "systems")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="agentperf",
+        description="Measure how many coding agents an inference system serves at once.",
+        epilog="Capacity itself is measured by pytest: pytest suites/deepseek_v4_pro --system=sim. "
+        "Exit codes: 0 done; 1 invalid, or the endpoint or the load generator failed; 2 bad input; 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"agentperf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in _COMMANDS:
+        module = import_module(f"pytest_agentperf.cli.{name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    from pytest_agentperf.core.errors import AgentPerfError, ConfigError, DatasetError
+
+    try:
+        code: int = args.run(args)
+    except (ConfigError, DatasetError) as error:
+        print(f"agentperf: {error}", file=sys.stderr)
+        return 2
+    except AgentPerfError as error:
+        print(f"agentperf: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("agentperf: interrupted", file=sys.stderr)
+        return 130
+    return code

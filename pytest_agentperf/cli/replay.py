@@ -1,0 +1,164 @@
+"""`agentperf replay`: one phase at a fixed number of agents against any endpoint."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.capacity import CapacityRun, NotRunnable
+from pytest_agentperf.config.bundled import SUITES, find_system_file
+from pytest_agentperf.config.run import RunOptions, RunSettings, settle
+from pytest_agentperf.config.suite import FILE_NAME, load_suite
+from pytest_agentperf.config.system import (
+    Accelerator,
+    Deployment,
+    Endpoint,
+    Serving,
+    Submitter,
+    System,
+    load_system,
+)
+from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.results.phase_text import result_text, status_text
+from pytest_agentperf.results.records_file import write_records
+from pytest_agentperf.results.tables import number
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pytest_agentperf.core.leaderboard import PhaseResult
+    from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
+    from pytest_agentperf.core.records import RequestColumns
+
+HELP = "run one phase at a fixed number of agents against any endpoint, records to a file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--url", help="base URL of an OpenAI-compatible API, as http://127.0.0.1:8000/v1")
+    target.add_argument("--system", metavar="NAME|PATH", help="a system; its first deployment for the suite")
+    parser.add_argument("--agents", type=int, required=True, metavar="N", help="how many agents")
+    parser.add_argument(
+        "--suite", default="deepseek_v4_pro", help="a bundled suite's name or a path (%(default)s)"
+    )
+    parser.add_argument("--model", help="the name that the endpoint serves (default: the suite's model)")
+    parser.add_argument("--framework", default="default", help="whose request parameters (vllm, sglang, …)")
+    parser.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds the API key")
+    parser.add_argument("--dataset", help="a dataset instead of the suite's")
+    parser.add_argument("--ruleset", default="demo/1", help="the rules of the phase (%(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="RULE=VALUE", help="change one rule; repeatable"
+    )
+    parser.add_argument("--output-length", choices=("natural", "exact"), help="how long answers are")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the assignment (%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="load worker processes (%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("replay.parquet"), help="records file (%(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the phase, write its records and print its numbers."""
+    if args.agents < 1:
+        raise ConfigError(f"{args.agents} agents", where="--agents", remedy="give at least 1")
+    if args.output.exists():
+        raise ConfigError("it exists already", where=str(args.output), remedy="choose another --output")
+    settings = _settings(args)
+    deployment = next((found[0] for tier in settings.tiers if (found := settings.deployment_for(tier))), None)
+    if deployment is None:
+        raise ConfigError(
+            f"the system has no deployment for suite {settings.suite.name}",
+            where=str(settings.system_path),
+            remedy="add one, or use --url",
+        )
+    display = _Display(args.output)
+    with CapacityRun(settings, display) as capacity:
+        try:
+            result = capacity.run_fixed(deployment, args.agents)
+        except NotRunnable as reason:
+            raise ConfigError(str(reason)) from None
+    _print_result(settings, result, args.output)
+    return 1 if result.invalid or result.metrics is None else 0
+
+
+def _settings(args: argparse.Namespace) -> RunSettings:
+    suite_path = Path(args.suite) if Path(args.suite).exists() else SUITES / args.suite
+    suite_file = suite_path / FILE_NAME if suite_path.is_dir() else suite_path
+    suite = load_suite(suite_file)
+    options = RunOptions(
+        ruleset=args.ruleset,
+        overrides=tuple(args.set),
+        dataset=args.dataset,
+        output_length=args.output_length,
+        seed=args.seed,
+        workers=args.workers,
+    )
+    if args.system is not None:
+        path = find_system_file(args.system, start=Path.cwd())
+        return settle(suite, suite_file, load_system(path), path, options, start=Path.cwd())
+    if not args.url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"{args.url!r} is no http(s) URL", where="--url", remedy="as http://127.0.0.1:8000/v1"
+        )
+    system = System(
+        name="replay",
+        title=args.url,
+        accelerator=Accelerator(name="unknown", vendor="unknown"),
+        submitter=Submitter(name="unknown"),
+        deployments={
+            "replay": Deployment(
+                endpoint=Endpoint(url=args.url, api_key_env=args.api_key_env, model=args.model),
+                allocated_accelerators=1,
+                serving=Serving(framework=args.framework),
+            )
+        },
+    )
+    return settle(suite, suite_file, system, Path("the command line"), options, start=Path.cwd())
+
+
+class _Display:
+    """Progress on stderr; the fixed phase's records to the file."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._live = sys.stderr.isatty()
+
+    def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
+        """Say so."""
+        print(f"{kind}, {n_agents} agents", file=sys.stderr)
+
+    def phase_status(self, status: PhaseStatus) -> None:
+        """Update the line."""
+        if self._live:
+            sys.stderr.write(f"\r\033[K{status_text(status)[:110]}")
+            sys.stderr.flush()
+
+    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+        """Write the records."""
+        if self._live:
+            sys.stderr.write("\r\033[K")
+        if result.kind == "warmup":
+            return result
+        write_records(self._output, result, columns)
+        return result.model_copy(update={"records": str(self._output)})
+
+
+def _print_result(settings: RunSettings, result: PhaseResult, output: Path) -> None:
+    print(result_text(result))
+    m = result.metrics
+    if m is not None:
+        print(f"  requests {m.requests} in a window of {m.window_s:.1f} s, failed: {m.failures or 'none'}")
+        print(
+            f"  TTFT P50 {number(m.ttft_p50_s, 3, otherwise='∞')} s, P95 {number(m.ttft_p95_s, 3, otherwise='∞')} s"
+        )
+        print(
+            f"  output speed P25 {number(m.output_speed_p25_tok_s)} tok/s,"
+            f" P50 {number(m.output_speed_p50_tok_s)} tok/s; throughput {number(m.throughput_tok_s)} tok/s"
+        )
+        share = "unknown" if m.cached_share is None else f"{m.cached_share:.1%}"
+        print(f"  prompt tokens from the cache: {share}; trajectories completed: {m.trajectories_completed}")
+    for deviation in settings.deviations:
+        print(f"  deviation: {deviation.rule} {deviation.expected} → {deviation.actual}")
+    print(f"records: {output}")

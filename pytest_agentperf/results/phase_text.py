@@ -1,0 +1,51 @@
+"""Phases on one line: where a running one stands, what a finished one found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.core.phase import Stage
+from pytest_agentperf.results.tables import number
+
+if TYPE_CHECKING:
+    from pytest_agentperf.core.leaderboard import PhaseResult
+    from pytest_agentperf.core.phase import PhaseStatus
+
+NS_PER_S = 1e9
+
+
+def status_text(status: PhaseStatus) -> str:
+    """Return a running phase on one line: where it stands against the stop rule, and the current percentiles."""
+    parts = [f"{status.kind}, {agents_count(status.n_agents)}, {status.stage} {status.elapsed_s:.0f} s"]
+    if status.stage in (Stage.WINDOW, Stage.DRAIN):
+        parts.append(f"window {status.window_s:.1f}/{status.window_min_s:g} s")
+        parts.append(f"trajectories {status.trajectories}/{status.trajectories_min}")
+        if status.agents_short:
+            parts.append(f"{agents_count(status.agents_short)} still short")
+    if status.stage is Stage.DRAIN:
+        parts.append(f"{status.in_flight} in flight")
+    if status.output_speed_p25_tok_s is not None:
+        parts.append(f"P25 {number(status.output_speed_p25_tok_s)} tok/s")
+    if status.ttft_p95_s is not None:
+        parts.append(f"P95 TTFT {number(status.ttft_p95_s, 2)} s")
+    if status.failures:
+        parts.append(f"{status.failures} failed")
+    return ", ".join(parts)
+
+
+def result_text(result: PhaseResult) -> str:
+    """Return a finished phase on one line."""
+    m = result.metrics
+    seconds = (result.end_ns - result.start_ns) / NS_PER_S
+    verdicts = " ".join(f"{v.tier} {v.verdict}" for v in result.verdicts)
+    speed = f"P25 {number(m.output_speed_p25_tok_s)} tok/s, " if m else ""
+    ttft = f"P95 TTFT {number(m.ttft_p95_s, 2, otherwise='∞')} s, " if m else ""
+    text = f"{result.kind:7} {agents_count(result.n_agents):>10}: {speed}{ttft}{verdicts} ({seconds:.1f} s)"
+    for reason in result.invalid:
+        text += f"\n  {reason.what.strip()}\n  → {reason.remedy}"
+    return text
+
+
+def agents_count(n: int) -> str:
+    """Return "1 agent", "2 agents"."""
+    return f"{n} agent{'' if n == 1 else 's'}"
