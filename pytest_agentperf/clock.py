@@ -10,11 +10,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NS_PER_S = 1_000_000_000
+_NS_PER_MS = 1_000_000
 
 
 def monotonic_ns() -> int:
     """Return the monotonic time that all processes of one machine share; the same clock as asyncio's loops."""
     return time.monotonic_ns()
+
+
+def process_cpu_s() -> float:
+    """Return the CPU time that this process has used."""
+    return time.process_time()
+
+
+def unix_time_s() -> int:
+    """Return the wall-clock time, for labels only."""
+    return int(time.time())
 
 
 class RealClock:
@@ -40,5 +51,7 @@ class AsyncioClock:
         return monotonic_ns()
 
     def call_at(self, when_ns: int, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        """Run `callback` at `when_ns`."""
-        return self._loop.call_later(max(0, when_ns - monotonic_ns()) / NS_PER_S, callback)
+        """Run `callback` at `when_ns` or up to a millisecond later, never earlier."""
+        # Event loops wait in whole milliseconds; rounded down, a tool delay would be cut short.
+        delay_ms = max(0, -((monotonic_ns() - when_ns) // _NS_PER_MS))
+        return self._loop.call_later(delay_ms / 1e3, callback)

@@ -12,13 +12,12 @@ import asyncio
 import gc
 import resource
 import sys
-import time
 import traceback
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_agentperf.clock import AsyncioClock, monotonic_ns
+from pytest_agentperf.clock import AsyncioClock, monotonic_ns, process_cpu_s
 from pytest_agentperf.core.metrics import percentile
 from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
 from pytest_agentperf.load.driver import Driver
@@ -164,7 +163,7 @@ class Health:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._lags_s: list[float] = []
-        self._cpu_s = time.process_time()
+        self._cpu_s = process_cpu_s()
         self._start_ns = monotonic_ns()
         self._expect()
 
@@ -185,5 +184,5 @@ class Health:
             "lag_p50_s": percentile(lags, 50),
             "lag_p99_s": percentile(lags, 99),
             "lag_max_s": max(lags),
-            "cpu_share": (time.process_time() - self._cpu_s) / elapsed_s,
+            "cpu_share": (process_cpu_s() - self._cpu_s) / elapsed_s,
         }

@@ -9,10 +9,10 @@ import selectors
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.sim.server import DEFAULT_MODEL
 
@@ -137,12 +137,12 @@ class SimServer:
         """Return the ready line; None when the process ends or the time is up first."""
         assert process.stdout is not None
         descriptor = process.stdout.fileno()
-        deadline_s = time.monotonic() + self._start_timeout_s
+        deadline_ns = monotonic_ns() + round(self._start_timeout_s * NS_PER_S)
         line = b""
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, selectors.EVENT_READ)
             while not line.endswith(b"\n"):
-                remaining_s = deadline_s - time.monotonic()
+                remaining_s = (deadline_ns - monotonic_ns()) / NS_PER_S
                 if remaining_s <= 0 or not selector.select(remaining_s):
                     return None
                 received = os.read(descriptor, 4_096)

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from pytest_agentperf.core.ports import Cancellable, Clock
     from pytest_agentperf.sim.engine import Engine
     from pytest_agentperf.sim.events import EngineEvent, EngineRequest, EngineStats
-
-_MS_NS = 1_000_000
-
-
-class LoopClock:
-    """The one place where the server asks the time or waits."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def now_ns(self) -> int:
-        """Return the monotonic time."""
-        return time.monotonic_ns()
-
-    def call_at(self, when_ns: int, callback: Callable[[], None]) -> Cancellable:
-        """Run `callback` at `when_ns` or up to a millisecond later."""
-        # Event loops wait in whole milliseconds; rounded down, they would wake early and spin until then.
-        delay_ms = max(0, -((time.monotonic_ns() - when_ns) // _MS_NS))
-        return self._loop.call_later(delay_ms / 1e3, callback)
 
 
 class EnginePump:

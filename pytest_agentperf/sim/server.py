@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_agentperf.clock import AsyncioClock, unix_time_s
 from pytest_agentperf.sim.answer import AnswerModel
 from pytest_agentperf.sim.api import ApiError, bad_request, parse_chat
 from pytest_agentperf.sim.engine import Engine
@@ -15,7 +15,7 @@ from pytest_agentperf.sim.faults import FaultPlan, FaultRates
 from pytest_agentperf.sim.http import HttpConnection
 from pytest_agentperf.sim.metrics import CONTENT_TYPE, Latencies, render_metrics
 from pytest_agentperf.sim.prompt import hash_prompt, render
-from pytest_agentperf.sim.pump import EnginePump, LoopClock
+from pytest_agentperf.sim.pump import EnginePump
 from pytest_agentperf.sim.stream import DONE, ChatStream
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class SimApp:
     """A simulated deployment behind HTTP; lives in one event loop."""
 
     def __init__(self, config: EngineConfig, options: ServerOptions) -> None:
-        clock = LoopClock(asyncio.get_running_loop())
+        clock = AsyncioClock()
         self._config = config
         self._options = options
         self._answers = AnswerModel(config)
@@ -75,7 +75,7 @@ class SimApp:
         self._pump = EnginePump(Engine(config, start_ns=clock.now_ns()), clock, self._on_event)
         self._chats: dict[int, _Chat] = {}
         self._next_id = 0
-        self._created_s = int(time.time())
+        self._created_s = unix_time_s()
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None
         self._routes: dict[str, tuple[str, Callable[[Exchange], None]]] = {
@@ -172,7 +172,7 @@ class SimApp:
             answer,
             completion_id=f"chatcmpl-{request_id:032x}",
             model=self._options.model,
-            created_s=int(time.time()),
+            created_s=unix_time_s(),
             prompt_tokens=prompt.tokens,
             usage_in_chunks=request.usage_in_chunks,
         )

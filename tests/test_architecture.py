@@ -1,0 +1,98 @@
+"""The claims of ARCHITECTURE.md: imports go one way, and one module reads the clock."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "pytest_agentperf"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Each room and what it may import; every room may import itself.
+SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
+BELOW_SIBLINGS = {"core", "config", "clock"}
+COMPOSED = {"capacity", "deployed", "worker"}
+ALLOWED: dict[str, set[str]] = {
+    "": set(),
+    "clock": {""},
+    "core": {""},
+    "config": {"", "core"},
+    **{room: {"", *BELOW_SIBLINGS} for room in SIBLINGS},
+    "worker": {"", *BELOW_SIBLINGS, *SIBLINGS},
+    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "worker"},
+    "capacity": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+    "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+    "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+}
+CORE_MAY_IMPORT = {"numpy", "pydantic", "pytest_agentperf"}
+CORE_MUST_NOT_IMPORT = {"asyncio", "io", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def name_of(path: Path) -> str:
+    parts = list(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, at_run_time_of_import: bool = False) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if at_run_time_of_import else list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            for alias in node.names:
+                below = PACKAGE.parent.joinpath(*node.module.split("."), alias.name)
+                is_module = below.is_dir() or below.with_suffix(".py").is_file()
+                yield f"{node.module}.{alias.name}" if is_module else node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    here = room(name_of(path))
+    allowed = ALLOWED[here] | {here}
+    found = {room(name) for name in imports(path) if name.split(".")[0] == "pytest_agentperf"}
+    assert found <= allowed, f"{name_of(path)} imports {sorted(found - allowed)}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(name_of(p)) == "core"], ids=name_of)
+def test_core_is_pure(path: Path) -> None:
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert top not in CORE_MUST_NOT_IMPORT
+        assert top in CORE_MAY_IMPORT or top in __import__("sys").stdlib_module_names
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) != "pytest_agentperf.clock"], ids=name_of)
+def test_only_the_clock_reads_the_clock(path: Path) -> None:
+    assert "time" not in {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("name", ["plugin", "plugin.options", "plugin.fixtures"])
+def test_what_every_pytest_start_imports_is_light(name: str) -> None:
+    path = PACKAGE.joinpath(*name.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    stdlib = __import__("sys").stdlib_module_names
+    for imported in imports(path, at_run_time_of_import=True):
+        top = imported.split(".")[0]
+        assert top in stdlib or top == "pytest" or imported.startswith("pytest_agentperf.plugin")
+
+
+def test_the_rule_sees_a_wrong_import(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def f():\n    from pytest_agentperf.load import sse\n", encoding="utf-8")
+    assert {room(name) for name in imports(wrong)} == {"load"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_stay_readable(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").split("\n")) <= 450
