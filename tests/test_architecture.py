@@ -28,7 +28,17 @@ ALLOWED: dict[str, set[str]] = {
     "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
 }
 CORE_MAY_IMPORT = {"numpy", "pydantic", "pytest_agentperf"}
-CORE_MUST_NOT_IMPORT = {"asyncio", "io", "os", "pathlib", "socket", "subprocess", "tempfile", "threading", "time"}
+CORE_MUST_NOT_IMPORT = {
+    "asyncio",
+    "io",
+    "os",
+    "pathlib",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+}
 
 
 def room(module: str) -> str:

@@ -111,6 +111,7 @@ def settle(
                 where="--agentperf-tier",
                 remedy=f"one of: {', '.join(tiers)}",
             )
+    _check_editions(suite, system, system_path)
     ruleset, deviations = _ruleset(suite, suite_file, system, system_path, options)
     if options.dataset is None:
         dataset = find_dataset(suite.dataset, relative_to=suite_file.parent)
@@ -141,6 +142,17 @@ def settle(
         nonce=options.nonce or secrets.token_hex(16),
         workers=options.workers,
     )
+
+
+def _check_editions(suite: Suite, system: System, system_path: Path) -> None:
+    """Raise ConfigError for an edition that the suite has not: its expectations would silently not be asserted."""
+    for name, deployment in system.deployments.items():
+        if deployment.suite == suite.name and deployment.edition not in (None, *suite.editions):
+            raise ConfigError(
+                f"deployment {name!r} names the edition {deployment.edition!r}, which suite {suite.name} does not have",
+                where=str(system_path),
+                remedy=f"one of: {', '.join(suite.editions)}",
+            )
 
 
 def _ruleset(

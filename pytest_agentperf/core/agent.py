@@ -63,8 +63,8 @@ class Agent:
 
     def answered(self, answer: Answer) -> Send | Wait:
         """Take the end of the request that was last asked for."""
-        if self._waiting:
-            raise RuntimeError(f"agent {self.id} got an answer while it waits")
+        if self._waiting or self._ordinal < 0:
+            raise RuntimeError(f"agent {self.id} got an answer while it waits or before its start")
         last = self._turn == len(self._delays) - 1
         if last:
             self.completed += 1

@@ -51,15 +51,19 @@ def normalise(
     usd_per_accelerator_hour: float | None,
 ) -> Normalisation:
     """Divide by the allocated accelerators and by their mean power over the window; nothing unknown becomes 0."""
-    power_w = energy.mean_power_w
+    power_w = energy.mean_power_w or None
     usd_hour = None if usd_per_accelerator_hour is None else usd_per_accelerator_hour * accelerators
     notes = []
     if power_w is None:
-        notes.append(f"no valid power: {energy.invalid_reason}")
-    if usd_hour is None:
+        notes.append(f"no valid power: {energy.invalid_reason or 'the readings give 0 W'}")
+    if not usd_hour:
         notes.append("no price configured")
+    if accelerators_per_system is None:
+        notes.append("accelerators per system not configured")
     if accelerators_per_rack is None:
         notes.append("accelerators per rack not configured")
+    if not trajectories_per_hour:
+        notes.append("no trajectory completed")
 
     def normalised(value: float) -> Normalised:
         each = value / accelerators
@@ -80,7 +84,7 @@ def normalise(
         power_per_accelerator_w=None if power_w is None else power_w / accelerators,
         energy_per_trajectory_j=None if power_w is None or per_second is None else power_w / per_second,
         cost_per_trajectory_usd=(
-            None if usd_hour is None or not trajectories_per_hour else usd_hour / trajectories_per_hour
+            None if not usd_hour or not trajectories_per_hour else usd_hour / trajectories_per_hour
         ),
         extrapolated=tuple(k for k, size in sizes.items() if size is not None and accelerators % size),
         notes=tuple(notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -77,7 +78,7 @@ def integrate(
         return invalid(f"readings of {len(by_device)} devices, the deployment has {devices_expected}")
     parts: list[_DeviceEnergy] = []
     for device, series in sorted(by_device.items()):
-        series.sort()
+        series.sort(key=lambda reading: reading.t_ns)
         part = _integrate_device(series, open_ns, close_ns, gap_max_s)
         if isinstance(part, str):
             return invalid(f"device {device}: {part}")
@@ -101,14 +102,20 @@ def integrate(
 def _integrate_device(
     series: Sequence[PowerReading], open_ns: int, close_ns: int, gap_max_s: float
 ) -> _DeviceEnergy | str:
-    counters = [(r.t_ns, r.energy_j) for r in series if r.energy_j is not None]
+    counters = [(r.t_ns, r.energy_j) for r in series if r.energy_j is not None and math.isfinite(r.energy_j)]
     if len(counters) >= 2:
         if any(later < earlier for (_, earlier), (_, later) in pairwise(counters)):
             return "its energy counter went backwards"
-        start_j, end_j = _at(counters, open_ns), _at(counters, close_ns)
+        start_ns, end_ns = max(open_ns, counters[0][0]), min(close_ns, counters[-1][0])
+        if end_ns <= start_ns:
+            return "its energy counter was not read around the window"
+        # A stretch before the first or after the last reading took as much as the rest, not nothing.
+        energy_j = (_at(counters, end_ns) - _at(counters, start_ns)) * (
+            (close_ns - open_ns) / (end_ns - start_ns)
+        )
         covered = _coverage([t for t, _ in counters], open_ns, close_ns, gap_max_s)
-        return _DeviceEnergy(end_j - start_j, covered, "energy counter")
-    powers = [(r.t_ns, r.power_w) for r in series if r.power_w is not None]
+        return _DeviceEnergy(energy_j, covered, "energy counter")
+    powers = [(r.t_ns, r.power_w) for r in series if r.power_w is not None and math.isfinite(r.power_w)]
     if len(powers) < 2:
         return f"{len(powers)} usable readings, at least two are needed"
     inside = [(t, w) for t, w in powers if open_ns < t < close_ns]

@@ -153,6 +153,7 @@ def _join(old: Entry, new: Entry) -> Entry:
             "deviations": _union(old.deviations, new.deviations),
             "request_parameters": {**old.request_parameters, **new.request_parameters},
             "power_source": {**old.power_source, **new.power_source},
+            "simulated": old.simulated or new.simulated,
             **{
                 name: _flag(_union(getattr(old, name).reasons, getattr(new, name).reasons))
                 for name in ("complete", "valid", "comparable")

@@ -45,7 +45,7 @@ def percentile(values: Sequence[float] | FloatArray, percent: float) -> float:
 def ttft_s(columns: RequestColumns) -> FloatArray:
     """Return the time to first token of each request in seconds, ∞ for failures."""
     seconds = (columns["t_first_ns"] - columns["t_sent_ns"]) / NS_PER_S
-    return np.where(columns.failed, np.inf, seconds)
+    return np.where(columns.failed | (columns["t_first_ns"] == NULL), np.inf, seconds)
 
 
 def output_speed_tok_s(columns: RequestColumns) -> FloatArray:
@@ -55,13 +55,13 @@ def output_speed_tok_s(columns: RequestColumns) -> FloatArray:
     """
     n, n_first = columns["output_tokens"], columns["first_chunk_tokens"]
     t_sent, t_first, t_last = columns["t_sent_ns"], columns["t_first_ns"], columns["t_last_ns"]
-    streamed = (t_last > t_first) & (n > n_first)
+    streamed = (t_last > t_first) & (n > n_first) & (n_first != NULL)
     with np.errstate(divide="ignore", invalid="ignore"):
         speed = np.where(
             streamed, (n - n_first) / ((t_last - t_first) / NS_PER_S), n / ((t_last - t_sent) / NS_PER_S)
         )
     speed = np.where(n <= 1, np.nan, speed)
-    return np.where(columns.failed, 0.0, speed)
+    return np.where(_unanswered(columns), 0.0, speed)
 
 
 def answer_ttft_s(answer: Answer) -> float:
@@ -87,7 +87,7 @@ def whole_speed_tok_s(columns: RequestColumns) -> FloatArray:
     """Return output tokens per second from sending to the last token; 0 for failures."""
     with np.errstate(divide="ignore", invalid="ignore"):
         speed = columns["output_tokens"] / ((columns["t_last_ns"] - columns["t_sent_ns"]) / NS_PER_S)
-    return np.where(columns.failed, 0.0, speed)
+    return np.where(_unanswered(columns), 0.0, speed)
 
 
 def tokens_within(columns: RequestColumns, open_ns: int, close_ns: int) -> float:
@@ -95,7 +95,7 @@ def tokens_within(columns: RequestColumns, open_ns: int, close_ns: int) -> float
 
     Failed requests delivered no answer and contribute nothing.
     """
-    kept = ~columns.failed
+    kept = ~_unanswered(columns)
     n, n_first = columns["output_tokens"][kept], columns["first_chunk_tokens"][kept]
     t_first, t_last = columns["t_first_ns"][kept], columns["t_last_ns"][kept]
     overlap = np.minimum(t_last, close_ns) - np.maximum(t_first, open_ns)
@@ -194,6 +194,13 @@ def measure(
         window_s=window_s,
         infinite=infinite,
     )
+
+
+def _unanswered(columns: RequestColumns) -> npt.NDArray[np.bool_]:
+    """Return which requests failed or lack what a whole answer has: what is missing never flatters."""
+    needed = np.stack([columns[name] for name in ("t_first_ns", "t_last_ns", "output_tokens")])
+    incomplete: npt.NDArray[np.bool_] = columns.failed | (needed == NULL).any(axis=0)
+    return incomplete
 
 
 def _mean(values: npt.NDArray[np.int64]) -> float | None:

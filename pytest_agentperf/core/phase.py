@@ -144,8 +144,10 @@ class Phase:
 
     @property
     def completions(self) -> int:
-        """Return how many trajectories have completed since the start of the phase."""
-        return len(self._completion_times)
+        """Return how many trajectories have completed since the start of the phase, up to the window's end."""
+        if self.close_ns is None:
+            return len(self._completion_times)
+        return sum(t_ns <= self.close_ns for t_ns in self._completion_times)
 
     @property
     def agents_short_of_quota(self) -> int:
@@ -176,12 +178,12 @@ class Phase:
             self.stage = Stage.SETTLE
         if self.stage is Stage.SETTLE and self.open_ns is not None and now_ns >= self.open_ns:
             self.stage = Stage.WINDOW
+        deadline_ns = self.start_ns + self.rule.phase_max_ns
         if self.stage is Stage.WINDOW:
             met_ns = self._conditions_met_ns()
-            if met_ns is not None and met_ns <= now_ns:
+            if met_ns is not None and met_ns <= min(now_ns, deadline_ns):
                 self._close(met_ns)
         if self.stage in (Stage.RAMP, Stage.SETTLE, Stage.WINDOW):
-            deadline_ns = self.start_ns + self.rule.phase_max_ns
             if now_ns >= deadline_ns:
                 self.timed_out = True
                 self._close(deadline_ns)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Ruleset(BaseModel):
     """All rules of one measurement; seconds, tokens and fractions as the names say."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str
     official: bool

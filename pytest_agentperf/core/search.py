@@ -156,6 +156,9 @@ class _TierSearch:
 
     def record(self, probe: Probe, verdict: Verdict, reason: str | None) -> None:
         n = probe.n_agents
+        if self.wanted() is None:
+            self._note_late(n, verdict)
+            return
         confirming = self.wanted() == (n, "confirm")
         if verdict in (Verdict.INVALID, Verdict.INCONCLUSIVE):
             invalid = self.invalid_in_a_row[n] = self.invalid_in_a_row.get(n, 0) + 1
@@ -180,6 +183,15 @@ class _TierSearch:
             if confirming:
                 self._descend(n)
         self._note_inversions()
+
+    def _note_late(self, n: int, verdict: Verdict) -> None:
+        """The outcome stands; what another tier's probe says against it later is reported."""
+        low, high = self.passed_max, self.failed_min
+        if (verdict is Verdict.FAIL and n <= low) or (
+            verdict is Verdict.PASS and high is not None and n >= high
+        ):
+            done = "passed" if verdict is Verdict.PASS else "failed"
+            self.contradictions.append(f"{n} agents {done} after the search had ended at {low}")
 
     def _descend(self, n: int) -> None:
         self.descents += 1

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class SloTier(BaseModel):
     """One service level: P25 output speed at least, P95 time to first token at most."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     output_speed_p25_tok_s: float = Field(gt=0)
