@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -228,7 +229,7 @@ def test_throughput_is_the_sum_over_requests(found: list[Answer], window: tuple[
     st.lists(st.integers(0, 100 * S), min_size=2, max_size=6).map(sorted),
 )
 def test_the_parts_of_a_window_add_up(found: list[Answer], cuts: list[int]) -> None:
-    parts = sum(tokens_within(columns(*found), a, b) for a, b in zip(cuts, cuts[1:], strict=False))
+    parts = sum(tokens_within(columns(*found), a, b) for a, b in pairwise(cuts))
     assert tokens_within(columns(*found), cuts[0], cuts[-1]) == pytest.approx(parts, rel=1e-9, abs=1e-6)
 
 

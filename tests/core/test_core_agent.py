@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import pytest
+from core_support import MS, S
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_agentperf.core.agent import Agent, Send, Wait
+from pytest_agentperf.core.records import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+DELAYS = {"a": [2 * S, 0, 5 * S], "b": [S // 2, 7 * S]}
+
+
+def make_agent(delays: Mapping[str, Sequence[int]] = DELAYS, order: Iterator[str] | None = None) -> Agent:
+    return Agent(4, order or cycle(delays), delays.__getitem__, failure_wait_ns=S)
+
+
+def ok(t_end_ns: int) -> Answer:
+    return Answer(t_sent_ns=0, t_end_ns=t_end_ns)
+
+
+def bad(t_end_ns: int) -> Answer:
+    return Answer(t_sent_ns=0, t_end_ns=t_end_ns, failure="stalled")
+
+
+def test_turns_in_order_with_the_delay_after_each_but_the_last() -> None:
+    agent = make_agent()
+    assert agent.start() == Send(0, "a", 0)
+    assert agent.answered(ok(100 * S)) == Wait(102 * S)
+    assert agent.woke() == Send(0, "a", 1)
+    # A delay of 0 is none: the next turn goes out at once.
+    assert agent.answered(ok(110 * S)) == Send(0, "a", 2)
+    assert agent.completed == 0
+    # The last turn's delay does not count: there is no pause between trajectories.
+    assert agent.answered(ok(120 * S)) == Send(1, "b", 0)
+    assert agent.completed == 1
+    assert agent.answered(ok(130 * S)) == Wait(130 * S + S // 2)
+    assert agent.woke() == Send(1, "b", 1)
+    assert agent.answered(ok(140 * S)) == Send(2, "a", 0)
+    assert agent.completed == 2
+
+
+def test_a_failure_waits_for_the_longer_of_tool_delay_and_one_second() -> None:
+    agent = make_agent()
+    agent.start()
+    assert agent.answered(bad(100 * S)) == Wait(102 * S)  # the tool delay of 2 s is longer
+    assert agent.woke() == Send(0, "a", 1)  # and it goes on at k+1
+    assert agent.answered(bad(200 * S)) == Wait(201 * S)  # the tool delay of 0 s is shorter
+    assert agent.woke() == Send(0, "a", 2)
+
+
+def test_a_failed_last_turn_completes_the_trajectory_at_once_and_waits_before_the_next() -> None:
+    agent = make_agent({"a": [5 * S], "b": [0]})
+    agent.start()
+    assert agent.answered(bad(100 * S)) == Wait(101 * S)
+    assert agent.completed == 1
+    assert agent.woke() == Send(1, "b", 0)
+    assert agent.completed == 1
+
+
+def test_without_a_failure_wait_a_failure_pauses_like_an_answer() -> None:
+    agent = Agent(0, cycle("a"), {"a": [0, 0]}.__getitem__, failure_wait_ns=0)
+    agent.start()
+    assert agent.answered(bad(S)) == Send(0, "a", 1)
+
+
+def walk(delays: Mapping[str, Sequence[int]], failures: Sequence[bool]) -> tuple[list[Send], list[int], int]:
+    """The turns, the pauses before them, and how many trajectories completed."""
+    agent = make_agent(delays)
+    sends, pauses = [agent.start()], []
+    for i, failed in enumerate(failures):
+        end_ns = 1_000 * S * (i + 1)
+        action = agent.answered(bad(end_ns) if failed else ok(end_ns))
+        pauses.append(action.until_ns - end_ns if isinstance(action, Wait) else 0)
+        sends.append(agent.woke() if isinstance(action, Wait) else action)
+    return sends, pauses, agent.completed
+
+
+plans = st.dictionaries(
+    st.text("abcdef", min_size=1, max_size=3),
+    st.lists(st.sampled_from([0, 1, 500 * MS, S, 3 * S]), min_size=1, max_size=6),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(plans, st.lists(st.booleans(), max_size=40))
+def test_failures_change_no_turn_only_pauses(delays: dict[str, list[int]], failures: list[bool]) -> None:
+    sends, pauses, completed = walk(delays, failures)
+    untroubled_sends, untroubled_pauses, untroubled_completed = walk(delays, [False] * len(failures))
+    assert sends == untroubled_sends
+    assert completed == untroubled_completed
+    for failed, pause, untroubled in zip(failures, pauses, untroubled_pauses, strict=True):
+        assert pause == (max(untroubled, S) if failed else untroubled)
+
+
+@given(plans, st.integers(0, 60))
+def test_turns_count_up_and_ordinals_follow_the_assignment(delays: dict[str, list[int]], steps: int) -> None:
+    sends, pauses, completed = walk(delays, [False] * steps)
+    expected, expected_pauses = [], []
+    for ordinal, name in zip(range(steps + 1), cycle(delays), strict=False):
+        turns = len(delays[name])
+        expected += [Send(ordinal, name, turn) for turn in range(turns)]
+        expected_pauses += [*delays[name][:-1], 0]
+    assert sends == expected[: steps + 1]
+    assert pauses == expected_pauses[:steps]
+    assert completed == sends[-1].ordinal
+
+
+def test_misuse() -> None:
+    agent = make_agent()
+    with pytest.raises(RuntimeError, match="before its start"):
+        agent.answered(ok(0))
+    with pytest.raises(RuntimeError, match="does not wait"):
+        agent.woke()
+    agent.start()
+    with pytest.raises(RuntimeError, match="started twice"):
+        agent.start()
+    with pytest.raises(RuntimeError, match="does not wait"):
+        agent.woke()
+    agent.answered(ok(0))
+    with pytest.raises(RuntimeError, match="while it waits"):
+        agent.answered(ok(0))
+    assert agent.completed == 0
+
+
+def test_a_trajectory_without_turns_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'x' has no turns"):
+        make_agent({"x": []}).start()
