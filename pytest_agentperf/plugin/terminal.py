@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
@@ -87,10 +88,8 @@ class TerminalProgress:
 
     def end(self) -> None:
         """Close the live line."""
-        if self._line_open:
-            with self._uncaptured():
-                self._reporter.rewrite("", erase=True)
-            self._line_open = False
+        with self._uncaptured():
+            self._erase()
         self._begun = False
 
     def _uncaptured(self) -> contextlib.AbstractContextManager[None]:
@@ -98,6 +97,13 @@ class TerminalProgress:
             return contextlib.nullcontext()
         disabled: contextlib.AbstractContextManager[None] = self._capture.global_and_fixture_disabled()
         return disabled
+
+    def _erase(self) -> None:
+        if self._line_open:
+            self._reporter.rewrite("", erase=True)
+            # Back to the first column, where the next text belongs.
+            self._reporter.rewrite("")
+            self._line_open = False
 
     def _begin(self) -> None:
         if not self._begun:
@@ -107,17 +113,14 @@ class TerminalProgress:
     def _write(self, text: str) -> None:
         with self._uncaptured():
             self._begin()
-            if self._line_open:
-                self._reporter.rewrite("", erase=True)
-                self._line_open = False
+            self._erase()
             self._reporter.write_line(text)
             self._reporter.flush()
 
     def _rewrite(self, text: str) -> None:
         with self._uncaptured():
             self._begin()
-            width = self._reporter._screen_width if hasattr(self._reporter, "_screen_width") else 80
-            self._reporter.rewrite(text[: width - 1], erase=True)
+            self._reporter.rewrite(text[: shutil.get_terminal_size().columns - 1], erase=True)
             self._reporter.flush()
             self._line_open = True
 

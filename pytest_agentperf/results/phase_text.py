@@ -15,22 +15,27 @@ NS_PER_S = 1e9
 
 
 def status_text(status: PhaseStatus) -> str:
-    """Return a running phase on one line: where it stands against the stop rule, and the current percentiles."""
-    parts = [f"{status.kind}, {agents_count(status.n_agents)}, {status.stage} {status.elapsed_s:.0f} s"]
-    if status.stage in (Stage.WINDOW, Stage.DRAIN):
+    """Return a running phase on one line: where it stands against the stop rule, and the current percentiles.
+
+    What matters most comes first, since a narrow terminal cuts the end off.
+    """
+    parts = [f"{status.kind} {agents_count(status.n_agents)}"]
+    if status.stage is Stage.WINDOW and status.kind != "warmup":
         parts.append(f"window {status.window_s:.1f}/{status.window_min_s:g} s")
-        parts.append(f"trajectories {status.trajectories}/{status.trajectories_min}")
-        if status.agents_short:
-            parts.append(f"{agents_count(status.agents_short)} still short")
-    if status.stage is Stage.DRAIN:
-        parts.append(f"{status.in_flight} in flight")
+    else:
+        parts.append(f"{status.stage} {status.elapsed_s:.0f} s")
     if status.output_speed_p25_tok_s is not None:
         parts.append(f"P25 {number(status.output_speed_p25_tok_s)} tok/s")
     if status.ttft_p95_s is not None:
-        parts.append(f"P95 TTFT {number(status.ttft_p95_s, 2)} s")
+        parts.append(f"P95 {number(status.ttft_p95_s, 2)} s")
     if status.failures:
         parts.append(f"{status.failures} failed")
-    return ", ".join(parts)
+    parts.append(f"{status.trajectories}/{status.trajectories_min} trajectories")
+    if status.agents_short:
+        parts.append(f"{status.agents_short} agents short of theirs")
+    if status.stage is Stage.DRAIN:
+        parts.append(f"{status.in_flight} in flight")
+    return " · ".join(parts)
 
 
 def result_text(result: PhaseResult) -> str:
