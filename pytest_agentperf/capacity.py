@@ -14,7 +14,7 @@ from pytest_agentperf.core.errors import ConfigError, EndpointError
 from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
 from pytest_agentperf.core.search import CapacitySearch, Probe, SearchRules, Status, TierOutcome
 from pytest_agentperf.core.verdict import Verdict, binding_constraint
-from pytest_agentperf.dataset import PreparedSource, open_dataset
+from pytest_agentperf.dataset import DatasetStore, PreparedSource, open_dataset
 from pytest_agentperf.deployed import BudgetSpent, OpenDeployment, PhaseRun, max_prompt_tokens
 
 if TYPE_CHECKING:
@@ -80,8 +80,12 @@ class CapacityRun:
     def source(self) -> PreparedSource:
         """Return the dataset, opened and fitted on first use."""
         if self._source is None:
+            dataset = open_dataset(self.settings.dataset_path)
+            if isinstance(dataset, DatasetStore):
+                # Results compare only at equal digests, so a declared one must be true.
+                dataset.verify()
             self._source = PreparedSource(
-                open_dataset(self.settings.dataset_path),
+                dataset,
                 max_prompt_tokens=max_prompt_tokens(self.settings),
                 history_reasoning=self.settings.suite.history_reasoning,
             )
@@ -158,11 +162,18 @@ class CapacityRun:
             start=min(start, self.settings.max_agents),
             max_agents=self.settings.max_agents,
         )
-        self._searches[name] = CapacitySearch((tier.name for tier in self.tiers_of(name)), rules)
+        # A deployment that is opened again goes on where its search was.
+        self._searches.setdefault(name, CapacitySearch((tier.name for tier in self.tiers_of(name)), rules))
         if self.settings.ruleset.warmup_agents:
-            _check_warmup(
-                self._phase(opened, "warmup", self.settings.ruleset.warmup_agents, attempt=0), opened
-            )
+            try:
+                _check_warmup(
+                    self._phase(opened, "warmup", self.settings.ruleset.warmup_agents, attempt=0), opened
+                )
+            except BaseException:
+                # The next tier must not find it open and take it for warm.
+                del self._open[name]
+                opened.__exit__(None, None, None)
+                raise
         return opened
 
     def _run_probe(self, deployment: OpenDeployment, probe: Probe) -> PhaseRun | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class WorkerConfig(BaseModel):
     """Everything a worker needs; plain values, sent over the channel (never on a command line: it has a key)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str
     headers: dict[str, str] = Field(repr=False)
@@ -60,6 +61,7 @@ class HttpReplay:
             stall_ns=round(rules.stall_timeout_s * NS_PER_S),
             request_ns=round(rules.request_timeout_s * NS_PER_S),
         )
+        self._bodies.preload()
         self._counter: TokenCounter | None = load_counter(config.tokenizer)
 
     def client(self, nonce: str, decoder: Executor) -> HttpClient:
@@ -79,5 +81,10 @@ def serve(channel: Channel) -> None:
     if threading.current_thread() is threading.main_thread():
         # Ctrl-C is the controller's to handle; it then closes the channel.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    config = WorkerConfig.model_validate(channel.receive())  # type: ignore[attr-defined]
-    run_worker(channel, HttpReplay(config))
+    config = channel.receive()  # type: ignore[attr-defined]
+    try:
+        replay = HttpReplay(WorkerConfig.model_validate(config))
+    except Exception:
+        channel.send(("error", traceback.format_exc()))
+        raise
+    run_worker(channel, replay)

@@ -1,12 +1,13 @@
 """The `agentperf` command: everything that is not a test.
 
 Exit codes: 0 done · 1 measured, but invalid, or the endpoint or the load generator failed · 2 bad input ·
-130 interrupted.
+130 interrupted. (141, as of any tool, when whoever read the output left before its end.)
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -36,6 +37,11 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         code: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `agentperf systems | head -1`. What Python would flush at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ConfigError, DatasetError) as error:
         print(f"agentperf: {error}", file=sys.stderr)
         return 2

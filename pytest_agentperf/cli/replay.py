@@ -65,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.agents} agents", where="--agents", remedy="give at least 1")
     if args.output.exists():
         raise ConfigError("it exists already", where=str(args.output), remedy="choose another --output")
+    if not args.output.parent.is_dir():
+        raise ConfigError("no such folder", where=str(args.output.parent), remedy="choose another --output")
+    if args.workers < 1:
+        raise ConfigError(f"{args.workers} workers", where="--workers", remedy="give at least 1")
     settings = _settings(args)
     deployment = next((found[0] for tier in settings.tiers if (found := settings.deployment_for(tier))), None)
     if deployment is None:

@@ -134,6 +134,7 @@ class PhaseMetrics(BaseModel):
     one_token_answers: int
     first_chunk_sources: dict[str, int]
     trajectories_completed: int
+    """Since the start of the phase, up to the end of the window."""
     window_s: float
     infinite: dict[str, str]
 

@@ -28,7 +28,9 @@ class Ruleset(BaseModel):
     # The workload
     max_tokens: int = Field(gt=0)
     output_length: Literal["natural", "exact"]
-    dataset: Literal["official-500", "bundled-demo"]
+    dataset: str
+    dataset_digest: str | None
+    """SHA-256 of the ruleset's dataset; None while it is not published, so that any dataset is a deviation."""
     failure_wait_s: float = Field(ge=0)
     isolation_cached_tokens_max: int = Field(ge=0)
 
@@ -77,6 +79,7 @@ AA_AGENTPERF_2026_06 = Ruleset(
     max_tokens=16_384,
     output_length="natural",
     dataset="official-500",
+    dataset_digest=None,
     failure_wait_s=1.0,
     isolation_cached_tokens_max=256,
     stagger_max_s=0.1,
@@ -113,7 +116,8 @@ DEMO_1 = Ruleset(
     # At 20 tok/s a 16,384-token answer drains for 14 minutes: short windows need short answers.
     max_tokens=64,
     output_length="natural",
-    dataset="bundled-demo",
+    dataset="demo-v1",
+    dataset_digest="7ef07d58616041858272b725a65ef1e926599154369c8ac7a5166c2dd7cc98cb",
     failure_wait_s=1.0,
     isolation_cached_tokens_max=256,
     stagger_max_s=0.02,
@@ -146,7 +150,7 @@ DEMO_1 = Ruleset(
 
 RULESETS: Mapping[str, Ruleset] = {ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, DEMO_1)}
 
-_LOCKED = frozenset({"id", "official"})
+_LOCKED = frozenset({"id", "official", "dataset", "dataset_digest"})
 
 
 class Deviation(BaseModel):

@@ -50,16 +50,17 @@ def ask_once(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
 def is_alive(url: str, headers: Mapping[str, str]) -> bool:
     """Return whether the endpoint answers at all."""
     try:
-        return httpx.get(url.rstrip("/") + "/models", headers=dict(headers), timeout=5.0).status_code < 500
+        response = httpx.get(url.rstrip("/") + "/models", headers=dict(headers), timeout=5.0, trust_env=False)
     except httpx.HTTPError:
         return False
+    return response.status_code < 500
 
 
 def requests_in_server(url: str) -> float | None:
     """Return running and waiting requests from the server's metrics, None if it does not tell."""
     root = url.rstrip("/").removesuffix("/v1")
     try:
-        response = httpx.get(root + "/metrics", timeout=5.0)
+        response = httpx.get(root + "/metrics", timeout=5.0, trust_env=False)
     except httpx.HTTPError:
         return None
     if response.status_code != 200:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestKey
     from pytest_agentperf.core.trajectory import Message, Trajectory, Turn
 
-# Where the isolation prefix goes while a message is encoded; no recorded text holds it by accident.
-_MARK = "\ue000agentperf-isolation-prefix\ue001"
+# Where the isolation prefix goes while a message is encoded: no recorded text holds it by accident, and its
+# control characters are escaped alike with and without `ensure_ascii`.
+_MARK = "\0agentperf-isolation-prefix\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,16 @@ class BodyBuilder:
         if isinstance(options, Mapping):
             fixed["stream_options"] = {**options, "include_usage": True}
         self._fixed = b"," + _json(fixed)[1:-1]
+
+    def preload(self) -> None:
+        """Load and encode everything, so that no request waits for it later."""
+        for id_ in self._source.ids():
+            encoded = self._get(id_)
+            for turn in encoded.trajectory.turns:
+                first, *others = turn.message_indices()
+                self._opening(encoded, first)
+                for index in others:
+                    self._message(encoded, index)
 
     def tool_delays_ns(self, trajectory: str) -> tuple[int, ...]:
         """Return the delay after each turn of a trajectory."""

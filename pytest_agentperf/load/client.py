@@ -85,6 +85,7 @@ class HttpClient:
         self._secrets = [value for value in target.headers.values() if len(value) >= 8]
         self._idle: dict[int, _Connection] = {}
         self._in_flight: set[_Exchange] = set()
+        self._closed = False
         self._watchdog = self._loop.call_later(_WATCHDOG_S, self._watch)
 
     def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> _Exchange:
@@ -103,7 +104,8 @@ class HttpClient:
         return exchange
 
     def close(self) -> None:
-        """Close every connection at once; requests in flight get no answer."""
+        """Close every connection at once; requests in flight, or not yet decoded, get no answer."""
+        self._closed = True
         self._watchdog.cancel()
         for exchange in list(self._in_flight):
             exchange.cancel()
@@ -142,14 +144,12 @@ class HttpClient:
             future.add_done_callback(partial(self._deliver, exchange))
 
     def _deliver(self, exchange: _Exchange, future: asyncio.Future[Answer]) -> None:
-        if exchange.cancelled or future.cancelled():
+        if self._closed or exchange.cancelled or future.cancelled():
             return
-        answer = future.result()
-        if answer.failure_detail:
-            answer = answer._replace(failure_detail=self._scrub(answer.failure_detail))
-        exchange.on_answer(answer)
+        exchange.on_answer(future.result())
 
-    def _scrub(self, text: str) -> str:
+    def scrub(self, text: str) -> str:
+        """Return the text without the secrets that a server may echo."""
         for secret in self._secrets:
             for part in (secret, *secret.split()):
                 text = text.replace(part, "***") if len(part) >= 8 else text
@@ -247,6 +247,10 @@ class _Connection(asyncio.Protocol):
     def carry(self, exchange: _Exchange) -> None:
         """Send the exchange's request on this connection."""
         assert self._transport is not None
+        if self._transport.is_closing():
+            # Closed before the request was written: no further callback would end the exchange.
+            exchange.fail("closed_before_response", "connection closed by the server")
+            return
         self.exchange = exchange
         exchange.connection = self
         self._parser = httptools.HttpResponseParser(self)
@@ -278,13 +282,17 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self.exchange is not None:
                 self.exchange.fail("malformed", f"not HTTP/1.1: {error}")
+            # More than the response came: the connection is out of step.
+            self.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         """End the exchange: complete if the body lasts until the close, cut otherwise."""
         exchange = self.exchange
+        # A cycle otherwise, and the collector is off while a phase runs.
+        self._parser = None
         if exchange is None:
             return
         if error is None and self._in_body and self._until_close:
@@ -320,6 +328,10 @@ class _Connection(asyncio.Protocol):
         """The response is whole."""
         assert self._parser is not None
         self._in_body = False
+        if self._parser.get_status_code() < 200:
+            # An interim response (RFC 9110 §15.2): the final one follows.
+            self._until_close = True
+            return
         if self.exchange is not None:
             self.exchange.complete(reusable=bool(self._parser.should_keep_alive()))
 
@@ -331,11 +343,14 @@ def _answer(exchange: _Exchange, counter: TokenCounter | None) -> Answer:
     content = StreamContent()
     if failure is None and status is not None and status != 200:
         failure = "rate_limited" if status == 429 else f"http_{status // 100}xx"
-        body = b"".join(data for _, data in exchange.reads)[: 4 * _DETAIL_CHARS]
-        detail = f"HTTP {status}: {body.decode(errors='replace')[:_DETAIL_CHARS]}"
+        # Cut short only after secrets were taken out: half a key is one too.
+        body = b"".join(data for _, data in exchange.reads)[: 16 * _DETAIL_CHARS]
+        detail = f"HTTP {status}: {body.decode(errors='replace')}"
     elif failure is None:
         content = decode(exchange.reads)
         failure, detail = content.failure, content.failure_detail
+    if detail is not None:
+        detail = exchange.client.scrub(detail)[:_DETAIL_CHARS]
     first_tokens, source = _first_chunk_tokens(content, counter)
     return Answer(
         t_sent_ns=exchange.t_sent_ns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ import execnet
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import LoadError
-from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
+from pytest_agentperf.core.phase import Completion, PhaseEvents
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.load.worker import spec_to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pytest_agentperf.core.phase import PhaseSpec
 
 _READY_TIMEOUT_S = 60.0
 _RECORDS_TIMEOUT_S = 120.0
@@ -45,7 +48,6 @@ class LocalPool:
         self._group = execnet.Group()
         self._workers: list[_Worker] = []
         self._health: list[Mapping[str, float]] = []
-        self._spec: PhaseSpec | None = None
         try:
             for number in range(workers):
                 self._workers.append(self._start(number, config))
@@ -68,13 +70,12 @@ class LocalPool:
 
     def start_phase(self, spec: PhaseSpec) -> int:
         """Let every worker start its agents; returns the start of the phase (monotonic ns)."""
-        self._spec = spec
         self._health = []
         start_ns = monotonic_ns() + _LEAD_NS
         for worker in self._workers:
             worker.drained, worker.in_flight = False, 0
             agent_ids = list(range(worker.number, spec.n_agents, len(self._workers)))
-            worker.channel.send(("phase", spec_to_wire(spec), agent_ids, start_ns))
+            self._send(worker, ("phase", spec_to_wire(spec), agent_ids, start_ns))
         return start_ns
 
     def poll(self, timeout_s: float) -> PhaseEvents:
@@ -117,12 +118,12 @@ class LocalPool:
         """Tell every worker where the window closed."""
         for worker in self._workers:
             worker.drained = False
-            worker.channel.send(("close", close_ns))
+            self._send(worker, ("close", close_ns))
 
     def stop_phase(self) -> RequestColumns:
         """Stop the agents and gather the records of all workers."""
         for worker in self._workers:
-            worker.channel.send(("stop",))
+            self._send(worker, ("stop",))
         parts: list[RequestColumns] = []
         while len(parts) < len(self._workers):
             try:
@@ -152,8 +153,28 @@ class LocalPool:
     def close(self) -> None:
         """End the workers; they close their connections when the channel closes."""
         for worker in self._workers:
-            worker.channel.close()
+            # A worker that has died has nothing left to close.
+            with contextlib.suppress(OSError):
+                worker.channel.close()
         self._group.terminate(timeout=5.0)
+
+    def _send(self, worker: _Worker, frame: tuple[Any, ...]) -> None:
+        try:
+            worker.channel.send(frame)
+        except OSError:
+            raise self._lost(worker) from None
+
+    def _lost(self, worker: _Worker) -> LoadError:
+        try:
+            worker.channel.waitclose(1.0)
+        except (worker.channel.RemoteError, worker.channel.TimeoutError, OSError, EOFError) as error:
+            cause = f":\n{error}"
+        else:
+            cause = ""
+        return LoadError(
+            f"load worker {worker.number} is gone{cause}",
+            remedy="check this machine's memory; look at its output above",
+        )
 
     def _next(self, timeout_s: float) -> tuple[int, Sequence[Any]]:
         number, frame = self._frames.get(timeout=timeout_s) if timeout_s else self._frames.get_nowait()
@@ -163,8 +184,5 @@ class LocalPool:
                 remedy="the last line names the cause; report it if unclear",
             )
         if frame[0] == "gone":
-            raise LoadError(
-                f"load worker {number} is gone",
-                remedy="check this machine's memory; look at its output above",
-            )
+            raise self._lost(self._workers[number])
         return number, frame

@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _DONE = b"[DONE]"
+_BOM = b"\xef\xbb\xbf"
+_DETAIL_CHARS = 1_000
+# How servers end an answer that they gave up: by no measure an answer.
+_GIVEN_UP = frozenset({"abort", "cancelled", "error", "timeout"})
 
 
 @dataclass(slots=True)
@@ -38,9 +42,19 @@ class StreamContent:
     response_id: str | None = None
 
 
-def events(reads: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Yield the data of each event with the time of the read that completed its last line."""
+class Event(NamedTuple):
+    """One event's data, and the time of the read that completed its last line."""
+
+    t_ns: int
+    data: bytes
+    whole: bool
+    """False where the stream ended inside the event's last line."""
+
+
+def events(reads: Iterable[tuple[int, bytes]]) -> Iterator[Event]:
+    """Yield the events of a stream; one that the stream's end left without its empty line counts too."""
     rest = b""
+    first_line = True
     after_cr = False
     data: list[bytes] = []
     t_data = 0
@@ -53,19 +67,24 @@ def events(reads: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
         after_cr = read[-1:] == b"\r"
         lines = _LINE_END.split(rest + chunk)
         rest = lines.pop()
+        if first_line and lines:
+            lines[0] = lines[0].removeprefix(_BOM)
+            first_line = False
         for line in lines:
             if line.startswith(b"data"):
                 if (value := _field_value(line)) is not None:
                     data.append(value)
                     t_data = t_ns
             elif not line and data:
-                yield t_data, b"\n".join(data)
+                yield Event(t_data, b"\n".join(data), whole=True)
                 data = []
-    if rest.startswith(b"data") and (value := _field_value(rest)) is not None:
+    if first_line:
+        rest = rest.removeprefix(_BOM)
+    if (value := _field_value(rest)) is not None:
         data.append(value)
         t_data = t_ns
     if data:
-        yield t_data, b"\n".join(data)
+        yield Event(t_data, b"\n".join(data), whole=value is None)
 
 
 def _field_value(line: bytes) -> bytes | None:
@@ -81,22 +100,28 @@ def decode(reads: Iterable[tuple[int, bytes]]) -> StreamContent:
     """Decode the reads of one response body (monotonic ns, bytes) into its content."""
     content = StreamContent()
     done = False
-    for t_ns, data in events(reads):
+    for t_ns, data, whole in events(reads):
         if data == _DONE:
             done = True
             continue
         try:
             payload = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
+            if not whole:
+                return _failed(content, "cut", "the stream ended inside an event")
             return _failed(content, "malformed", f"not JSON: {data[:120].decode(errors='replace')!r}")
         if not isinstance(payload, dict):
             return _failed(content, "malformed", "an event that is no JSON object")
         if payload.get("error"):
-            return _failed(content, "error_in_stream", json.dumps(payload["error"])[:300])
+            return _failed(content, "error_in_stream", json.dumps(payload["error"])[:_DETAIL_CHARS])
+        if payload.get("object") == "error":
+            return _failed(content, "error_in_stream", json.dumps(payload)[:_DETAIL_CHARS])
         try:
             _take(content, payload, t_ns)
         except (AttributeError, TypeError, ValueError) as error:
             return _failed(content, "malformed", f"an event of another shape: {error}")
+    if content.finish_reason in _GIVEN_UP:
+        return _failed(content, "error_in_stream", f"finish_reason {content.finish_reason!r}")
     if content.finish_reason is None and not done:
         return _failed(content, "cut", "the stream ended without finish_reason and [DONE]")
     if content.output_tokens is None:
@@ -113,11 +138,11 @@ def _failed(content: StreamContent, failure: str, detail: str) -> StreamContent:
 
 def _take(content: StreamContent, payload: dict[str, Any], t_ns: int) -> None:
     if content.response_id is None:
-        content.response_id = payload.get("id")
+        content.response_id = _label(payload.get("id"))
     text = ""
     for choice in payload.get("choices") or ():
         if choice.get("finish_reason"):
-            content.finish_reason = choice["finish_reason"]
+            content.finish_reason = _label(choice["finish_reason"])
         text += _output_text(choice.get("delta") or {})
     usage = payload.get("usage")
     if usage:
@@ -154,6 +179,14 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "".join(_text(part.get("text") or part.get("thinking")) for part in value)
     return json.dumps(value)
+
+
+def _label(value: Any) -> str | None:
+    """Return a value for a text column, which a number, an object or half a surrogate pair would break."""
+    if not value:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "replace").decode()
 
 
 def _take_usage(content: StreamContent, usage: dict[str, Any]) -> None:

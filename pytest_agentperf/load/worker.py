@@ -15,6 +15,7 @@ import sys
 import traceback
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_agentperf.clock import AsyncioClock, monotonic_ns, process_cpu_s
@@ -94,6 +95,7 @@ async def _serve(channel: Channel, replay: Replay) -> None:
 
     channel.setcallback(from_controller, endmarker=None)
     channel.send(("ready", {"loop": type(loop).__module__.split(".")[0]}))
+    loop.set_exception_handler(partial(_callback_failed, channel))
     with ThreadPoolExecutor(1, "decode") as decoder:
         while (frame := await frames.get()) is not None:
             try:
@@ -103,6 +105,14 @@ async def _serve(channel: Channel, replay: Replay) -> None:
                 channel.send(("error", traceback.format_exc()))
                 raise
             gc.collect()
+
+
+def _callback_failed(channel: Channel, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what a callback raised: its agent would stand still, and the phase with it, for hours."""
+    loop.default_exception_handler(context)
+    error = context.get("exception")
+    if isinstance(error, Exception):
+        channel.send(("error", "".join(traceback.format_exception(error))))
 
 
 async def _phase(
@@ -134,6 +144,8 @@ async def _phase(
         reporter.cancel()
         client.close()
     if frame_ is None:
+        # The end, for the caller's loop too.
+        frames.put_nowait(None)
         return
     channel.send(("records", columns.to_wire(), measured))
 

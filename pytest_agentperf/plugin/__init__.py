@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_agentperf.plugin.fixtures import agentperf_case, capacity_run, slo_tier, system
-from pytest_agentperf.plugin.options import add_options, bundled_suite_arguments
+from pytest_agentperf.plugin.options import add_options, bundled_suite_arguments, wants_agentperf
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,8 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "agentperf(suite): measure the suite in this YAML file (relative to the test's; default: suite.yaml beside it)",
     )
-    from pytest_agentperf.plugin.options import wants_agentperf
-
     if not wants_agentperf(config):
         return
     from pytest_agentperf.core.errors import ConfigError
@@ -52,7 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"agentperf: {error}") from None
     config.stash[_session_key] = session
     config.pluginmanager.register(session, "agentperf-session")
-    if config.pluginmanager.hasplugin("dsession"):
+    # Whether xdist distributes is only settled after this hook; without it these hooks are never called.
+    if config.pluginmanager.hasplugin("xdist"):
         from pytest_agentperf.plugin.xdist import XdistHooks
 
         config.pluginmanager.register(XdistHooks(session), "agentperf-xdist")
@@ -74,7 +73,7 @@ def pytest_runtest_makereport(
     """Let a tier's result ride on the report of its test, to wherever artifacts are written."""
     report = yield
     session = item.config.stash.get(_session_key, None)
-    if session is not None and call.when == "setup":
+    if session is not None:
         payload = session.take_payload(item)
         if payload is not None:
             report.agentperf = payload  # type: ignore[attr-defined]

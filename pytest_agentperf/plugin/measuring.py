@@ -12,15 +12,14 @@ import filelock
 import pytest
 
 from pytest_agentperf.capacity import CapacityRun, NotRunnable
-from pytest_agentperf.config.bundled import DATASETS
-from pytest_agentperf.core.errors import AgentPerfError, LoadError
+from pytest_agentperf.core.errors import AgentPerfError, ConfigError, LoadError
 from pytest_agentperf.core.leaderboard import DatasetInfo, Entry, PhaseResult, TierResult
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.terminal import make_progress
 from pytest_agentperf.results.artifact import store_phase
 from pytest_agentperf.results.entry import build_entry
-from pytest_agentperf.results.junit import properties
+from pytest_agentperf.results.junit import identity, properties
 
 if TYPE_CHECKING:
     from pytest_agentperf.config.run import RunSettings
@@ -38,34 +37,47 @@ class Measuring:
         self._progress = make_progress(session, settings)
         self._run = CapacityRun(settings, self)
         self._lock = _SystemLock(settings)
+        self._folder = session.run_folder(settings)
+        self._folder_is_ours = False
         self._tiers: dict[str, TierResult] = {}
 
+    def knows(self, tier: str) -> bool:
+        """Return whether the tier has been measured."""
+        return tier in self._tiers
+
     def measure(self, tier: str, item: pytest.Item) -> MeasuredCapacity:
-        """Measure one tier and hang the result on its test."""
-        self._lock.acquire()
-        try:
-            result = self._run.measure(tier)
-        except NotRunnable as reason:
-            pytest.skip(str(reason))
-        except KeyboardInterrupt:
-            self._keep_what_there_is(tier)
-            raise
-        except AgentPerfError as error:
-            # What the user must mend is in the message; a traceback of ours would bury it.
-            self._keep_what_there_is(tier)
-            pytest.fail(f"agentperf: {error}", pytrace=False)
-        finally:
-            self._progress.end()
-        self._tiers[tier] = result
+        """Measure one tier, unless that was done for another test, and hang the result on the test."""
+        item.user_properties += identity(self.settings, tier).items()
+        if tier not in self._tiers:
+            self._tiers[tier] = self._search(tier, item)
+        result = self._tiers[tier]
         entry = self._entry([result])
         self._session.keep_payload(item, entry)
         verdict, problem = _test_verdict(result)
-        for name, value in properties(entry, result, verdict=verdict).items():
-            item.user_properties.append((name, value))
+        item.user_properties += properties(entry, result, verdict=verdict).items()
         measured = MeasuredCapacity(result, entry)
         if problem is not None:
             pytest.fail(f"agentperf: {verdict}: {problem}\n{measured.report()}", pytrace=False)
         return measured
+
+    def _search(self, tier: str, item: pytest.Item) -> TierResult:
+        try:
+            self._lock.acquire()
+            if not self._folder_is_ours and self._folder.exists():
+                raise _not_ours(self._folder)
+            return self._run.measure(tier)
+        except NotRunnable as reason:
+            pytest.skip(str(reason))
+        except AgentPerfError as error:
+            # What the user must mend is in the message; a traceback of ours would bury it.
+            self._keep_what_there_is(tier, item)
+            pytest.fail(f"agentperf: {error}", pytrace=False)
+        except BaseException:
+            # Ctrl-C above all, but whatever it is: phases that have ended are worth keeping.
+            self._keep_what_there_is(tier, item)
+            raise
+        finally:
+            self._progress.end()
 
     def close(self) -> None:
         """End the run's processes and let the system go."""
@@ -74,20 +86,18 @@ class Measuring:
         finally:
             self._lock.release()
 
-    def _keep_what_there_is(self, tier: str) -> None:
+    def _keep_what_there_is(self, tier: str, item: pytest.Item) -> None:
         """Hand over what was measured before an error or an interrupt."""
         result = self._run.known(tier)
         if result is not None and any(phase.kind != "warmup" for phase in self._run.phases):
-            self._session.entries.append(self._entry([result]))
+            entry = self._entry([result])
+            # Twice, and merged later: an interrupted test has no report, and a worker's list reaches nobody.
+            self._session.entries.append(entry)
+            self._session.keep_payload(item, entry)
 
     def _entry(self, tiers: list[TierResult]) -> Entry:
         source, run = self._run.source, self._run
         report = source.report()
-        # Until the official 500-trajectory set ships, only the bundled demo set can be the ruleset's own.
-        official = (
-            self.settings.ruleset.dataset == "bundled-demo"
-            and self.settings.dataset_path == DATASETS / "demo-v1"
-        )
         return build_entry(
             self.settings,
             tiers=tiers,
@@ -96,7 +106,7 @@ class Measuring:
                 name=source.name,
                 digest=source.digest,
                 trajectories=len(source.ids()),
-                official=official,
+                official=source.digest == self.settings.ruleset.dataset_digest,
                 truncation=report._asdict(),
             ),
             request_parameters=run.request_parameters,
@@ -116,23 +126,51 @@ class Measuring:
 
     def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
         """Store the phase's records as soon as they are there."""
-        stored = store_phase(self._session.run_folder(self.settings), result, columns)
+        try:
+            self._claim_folder()
+            stored = store_phase(self._folder, result, columns)
+        except OSError as error:
+            raise LoadError(
+                f"the records cannot be written: {error.strerror or error}",
+                where=str(self._folder),
+                remedy="make room or name another folder (--agentperf-results), and run again",
+            ) from None
         self._progress.phase_finished(stored)
         return stored
 
+    def _claim_folder(self) -> None:
+        if not self._folder_is_ours:
+            try:
+                self._folder.mkdir(parents=True)
+            except FileExistsError:
+                raise _not_ours(self._folder) from None
+            self._folder_is_ours = True
+
+
+def _not_ours(folder: Path) -> ConfigError:
+    # Of a run that began in the same second, or of an xdist worker that died and was replaced by this one.
+    return ConfigError(
+        "another run has written results there, and they are never overwritten",
+        where=str(folder),
+        remedy="run again",
+    )
+
 
 def _test_verdict(result: TierResult) -> tuple[str, str | None]:
-    """Return the test's verdict and, where no assertion can be made, the reason."""
+    """Return the test's verdict and, where no assertion can be made, the reason; plain text, as execnet needs it."""
     expected = 1 if result.expected_agents is None else result.expected_agents
     if result.verdict is Verdict.INVALID:
-        return Verdict.INVALID, result.reason or "no capacity can be stated"
+        return Verdict.INVALID.value, result.reason or "no capacity can be stated"
     if result.agents is not None:
-        return (Verdict.PASS if result.agents >= expected else Verdict.FAIL), None
+        return (Verdict.PASS if result.agents >= expected else Verdict.FAIL).value, None
     if result.passed_max >= expected:
-        return Verdict.PASS, None
+        return Verdict.PASS.value, None
     if result.failed_min is not None and result.failed_min <= expected:
-        return Verdict.FAIL, None
-    return Verdict.INCONCLUSIVE, f"{result.reason}, and {expected} agents are neither reached nor ruled out"
+        return Verdict.FAIL.value, None
+    return (
+        Verdict.INCONCLUSIVE.value,
+        f"{result.reason}, and {expected} agents are neither reached nor ruled out",
+    )
 
 
 class _SystemLock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ import pytest
 from pytest_agentperf.config.bundled import find_system_file
 from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
 from pytest_agentperf.config.suite import FILE_NAME
+from pytest_agentperf.config.system import load_system
+from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.leaderboard import Entry, TierResult
 from pytest_agentperf.plugin.options import results_folder, run_options, values
 
@@ -107,15 +110,18 @@ class AgentPerfSession:
         self.is_worker = hasattr(config, "workerinput")
         self.entries: list[Entry] = []
         self.written: list[Path] = []
+        self.problems: list[str] = []
         self._settings: dict[tuple[Path, Path], RunSettings] = {}
-        self._measuring: Measuring | None = None
+        self._runs: dict[str, Measuring] = {}
+        self._open: Measuring | None = None
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> AgentPerfSession:
         """Read the options and every YAML file that the command line leads to; raises ConfigError."""
-        start = config.invocation_params.dir
-        systems = {name: find_system_file(name, start=start) for name in values(config, "system")}
+        systems = _systems(config)
         results = results_folder(config)
+        if not config.getoption("collectonly"):
+            _check_writable(results)
         workerinput = getattr(config, "workerinput", {})
         stamp = workerinput.get("agentperf_stamp") or _stamp(results)
         session = cls(config, run_options(config), systems, results, stamp)
@@ -129,15 +135,17 @@ class AgentPerfSession:
         for path in self.systems.values():
             key = (suite.resolve(), path)
             if key not in self._settings:
-                self._settings[key] = resolve(
-                    suite, path, self.options, start=self.config.invocation_params.dir
-                )
+                settings = resolve(suite, path, self.options, start=self.config.invocation_params.dir)
+                twin = next((known for known in self._settings.values() if known.id == settings.id), None)
+                if twin is not None:
+                    raise ConfigError(
+                        f"another suite of this session is named {settings.suite.name!r} too: {twin.suite_path}",
+                        where=str(settings.suite_path),
+                        remedy="give each suite a name of its own: results are kept by it",
+                    )
+                self._settings[key] = settings
             found.append(self._settings[key])
         return found
-
-    def all_settings(self) -> list[RunSettings]:
-        """Return the settings that are known so far."""
-        return list(self._settings.values())
 
     def run_folder(self, settings: RunSettings) -> Path:
         """Return the directory of a suite on a system; it is created with the first phase."""
@@ -148,10 +156,14 @@ class AgentPerfSession:
         from pytest_agentperf.plugin.measuring import Measuring
 
         assert case.tier is not None
-        if self._measuring is None or self._measuring.settings is not case.settings:
+        run = self._runs.get(case.settings.id)
+        if run is None:
+            run = self._runs[case.settings.id] = Measuring(self, case.settings)
+        if run is not self._open and not run.knows(case.tier):
+            # One system at a time: what another one has running would take its CPU.
             self.close()
-            self._measuring = Measuring(self, case.settings)
-        return self._measuring.measure(case.tier, item)
+            self._open = run
+        return run.measure(case.tier, item)
 
     def keep_payload(self, item: pytest.Item, entry: Entry) -> None:
         """Put an entry where the item's report takes it from."""
@@ -166,9 +178,9 @@ class AgentPerfSession:
 
     def close(self) -> None:
         """End the run that is open."""
-        measuring, self._measuring = self._measuring, None
-        if measuring is not None:
-            measuring.close()
+        run, self._open = self._open, None
+        if run is not None:
+            run.close()
 
     # pytest hooks
 
@@ -178,13 +190,9 @@ class AgentPerfSession:
 
         names = []
         for name, path in self.systems.items():
-            known = [s for s in self._settings.values() if s.system_path == path]
-            power = sorted({d.power.source for s in known for d in s.system.deployments.values()})
-            rules = sorted({s.ruleset.id for s in known})
-            details = "; ".join(
-                filter(None, (", ".join(rules), f"power: {', '.join(power)}" if power else ""))
-            )
-            names.append(f"{name} ({details})" if details else name)
+            power = ", ".join(sorted({d.power.source for d in load_system(path).deployments.values()}))
+            rules = sorted({s.ruleset.id for s in self._settings.values() if s.system_path == path})
+            names.append(f"{name} ({'; '.join([*rules, f'power: {power}'])})")
         return f"agentperf: {__version__}, systems: {', '.join(names)}, results: {self.results}"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -194,7 +202,7 @@ class AgentPerfSession:
             self.entries.append(Entry.model_validate_json(payload))
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Close what is open, then write the leaderboards: the summary of a run comes last."""
         self.close()
         if self.is_worker or not self.entries:
@@ -209,7 +217,12 @@ class AgentPerfSession:
                 entries=(entry,),
             )
             folder = self.results / f"{entry.suite['name']}-{entry.system['name']}-{self.stamp}"
-            self.written.append(write_leaderboard(folder, leaderboard))
+            try:
+                self.written.append(write_leaderboard(folder, leaderboard))
+            except OSError as error:
+                self.problems.append(f"the leaderboard was not written: {error}")
+                if session.exitstatus == pytest.ExitCode.OK:
+                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table and where the artifacts are."""
@@ -221,6 +234,32 @@ class AgentPerfSession:
         """Leave nothing running, however the session ended."""
         with contextlib.suppress(OSError):
             self.close()
+
+
+def _systems(config: pytest.Config) -> dict[str, Path]:
+    """Return the files of `--system` by the names they give their systems; raises ConfigError."""
+    found: dict[str, Path] = {}
+    for argument in values(config, "system"):
+        path = find_system_file(argument, start=config.invocation_params.dir)
+        name = load_system(path).name
+        if found.setdefault(name, path).resolve() != path.resolve():
+            raise ConfigError(
+                f"two systems are named {name!r}: {found[name]} and {path}",
+                where="--system",
+                remedy="change `name:` in one of them: tests and results are told apart by it",
+            )
+    return found
+
+
+def _check_writable(results: Path) -> None:
+    """Raise ConfigError if results could not be written: better now than after the first phase."""
+    there = next(path for path in (results, *results.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"results cannot be written to {results}: {there} is no writable folder",
+            where="--agentperf-results",
+            remedy="name another folder",
+        )
 
 
 def _stamp(results: Path) -> str:

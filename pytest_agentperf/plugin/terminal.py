@@ -135,6 +135,8 @@ def make_progress(session: AgentPerfSession, settings: RunSettings) -> Progress:
 
 def write_summary(reporter: pytest.TerminalReporter, session: AgentPerfSession) -> None:
     """Write the summary section; with `-q` only the table and the paths."""
+    for problem in session.problems:
+        reporter.write_line(f"agentperf: {problem}", red=True)
     if session.is_worker or not session.entries:
         return
     entries = merge_entries(session.entries)

@@ -17,13 +17,14 @@ class SystemScheduling(LoadScopeScheduling):  # type: ignore[misc]
     systems: frozenset[str] = frozenset()
 
     def _split_scope(self, nodeid: str) -> str:
-        case = nodeid.rpartition("[")[2].rstrip("]")
-        system = case.partition("-")[0]
-        return f"agentperf:{system}" if "[" in nodeid and system in self.systems else nodeid
+        # A test's own parameters may stand before ours; the name of a system has no dash.
+        parts = nodeid.rpartition("[")[2].rstrip("]").split("-") if "[" in nodeid else []
+        system = next((part for part in parts if part in self.systems), None)
+        return nodeid if system is None else f"agentperf:{system}"
 
 
 class XdistHooks:
-    """Registered on the controller only when xdist is distributing."""
+    """Registered where xdist is installed; called on the controller of a distributed session only."""
 
     def __init__(self, session: AgentPerfSession) -> None:
         self._session = session
@@ -36,7 +37,5 @@ class XdistHooks:
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> SystemScheduling:
         """Schedule by system."""
         scheduler = SystemScheduling(config, log)
-        scheduler.systems = frozenset(
-            settings.system.name for settings in self._session.all_settings()
-        ) | frozenset(self._session.systems)
+        scheduler.systems = frozenset(self._session.systems)
         return scheduler

@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import Entry, TierResult
 
 Scalar = str | int | float
 
 
+def identity(settings: RunSettings, tier: str) -> dict[str, Scalar]:
+    """Return the properties that say what was asked; also of a test that is skipped or errors."""
+    return {
+        "agentperf.suite": settings.suite.name,
+        "agentperf.edition": settings.edition,
+        "agentperf.system": settings.system.name,
+        "agentperf.tier": tier,
+        "agentperf.ruleset": settings.ruleset.id,
+    }
+
+
 def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Scalar]:
-    """Return the properties of one test; what is unknown is left out, never written as 0."""
+    """Return the properties of a tier's result; what is unknown is left out, never written as 0."""
     found: dict[str, Scalar | None] = {
         "verdict": verdict,
-        "suite": entry.suite["name"],
-        "edition": entry.edition,
-        "system": entry.system["name"],
-        "tier": tier.tier.name,
-        "ruleset": entry.ruleset.id,
         "agents": tier.agents,
         "at_least": str(tier.at_least).lower(),
         "expected_agents": tier.expected_agents,

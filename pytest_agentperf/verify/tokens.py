@@ -19,6 +19,8 @@ class FastTokenCounter:
 
     def count(self, text: str) -> int:
         """Return the number of tokens, special tokens not added."""
+        # Half a surrogate pair, which JSON can carry, is no text to a tokenizer.
+        text = text.encode("utf-8", "replace").decode()
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
 

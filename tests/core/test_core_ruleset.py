@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.ruleset import (
+    AA_AGENTPERF_2026_06,
+    DEMO_1,
+    RULESETS,
+    Deviation,
+    Ruleset,
+    apply_overrides,
+    find_ruleset,
+)
+
+
+def test_the_official_ruleset_is_the_methodologys() -> None:
+    """METHODOLOGY §3 and §4, written out. A difference here is a new ruleset, never an edit."""
+    assert AA_AGENTPERF_2026_06.model_dump() == {
+        "id": "aa-agentperf/2026-06",
+        "official": True,
+        "max_tokens": 16_384,  # §3
+        "output_length": "natural",
+        "dataset": "official-500",  # §4.8
+        "failure_wait_s": 1.0,  # §4.4
+        "isolation_cached_tokens_max": 256,  # §4.7
+        "stagger_max_s": 0.1,  # §4.10
+        "stagger_total_s": 60.0,
+        "settle_s": 30.0,  # §3: steady state
+        "min_window_s": 600.0,  # §3: at least 10 min of it
+        "min_trajectories": 30,
+        "min_trajectories_per_agent": 3,
+        "phase_max_s": 21_600.0,  # §4.12: 6 h
+        "warmup_agents": 4,
+        "warmup_max_s": 600.0,
+        "idle_max_s": 120.0,
+        "idle_pause_s": 5.0,
+        "ttft_percentile": 95.0,  # §3
+        "output_speed_percentile": 25.0,
+        "error_rate": None,  # §4.14: official verdicts are point estimates
+        "token_deviation_max": 0.02,  # §4.20
+        "client_lag_p99_max_s": 0.05,
+        "ramp_factor": 2,  # §4.15
+        "resolution": 0.01,
+        "confirm": True,  # §4.16
+        "confirm_descents_max": 2,
+        "invalid_retries": 1,
+        "connect_timeout_s": 30.0,
+        "first_token_timeout_s": 600.0,
+        "stall_timeout_s": 120.0,
+        "request_timeout_s": 3_600.0,
+        "power_coverage_min": 0.99,  # §4.20
+        "power_gap_max_s": 1.0,
+    }
+
+
+def test_only_the_published_ruleset_is_official() -> None:
+    assert [ruleset.id for ruleset in RULESETS.values() if ruleset.official] == ["aa-agentperf/2026-06"]
+
+
+def test_the_demo_judges_by_the_same_percentiles_and_confirms() -> None:
+    for rule in ("ttft_percentile", "output_speed_percentile", "confirm", "ramp_factor", "failure_wait_s"):
+        assert getattr(DEMO_1, rule) == getattr(AA_AGENTPERF_2026_06, rule)
+    assert DEMO_1.dataset == "bundled-demo"
+
+
+def test_a_ruleset_is_found_by_its_id() -> None:
+    assert find_ruleset("demo/1") is DEMO_1
+    assert all(find_ruleset(id_).id == id_ for id_ in RULESETS)
+
+
+def test_an_unknown_ruleset_lists_those_there_are() -> None:
+    with pytest.raises(ConfigError) as caught:
+        find_ruleset("aa-agentperf/2027", where="suite.yaml")
+    assert caught.value.where == "suite.yaml"
+    assert "aa-agentperf/2027" in caught.value.what
+    assert caught.value.remedy == "one of: aa-agentperf/2026-06, demo/1"
+
+
+def test_a_ruleset_is_frozen_and_closed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        DEMO_1.max_tokens = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="extra"):
+        Ruleset.model_validate({**DEMO_1.model_dump(), "grace_s": 1})
+
+
+def test_overrides_are_listed_deviations() -> None:
+    changed, deviations = apply_overrides(
+        AA_AGENTPERF_2026_06, {"min_trajectories": 10, "settle_s": 5}, reason="--quick"
+    )
+    assert (changed.min_trajectories, changed.settle_s) == (10, 5.0)
+    assert deviations == [
+        Deviation(rule="min_trajectories", expected="30", actual="10", reason="--quick"),
+        Deviation(rule="settle_s", expected="30.0", actual="5.0", reason="--quick"),
+    ]
+    unchanged = {"min_trajectories", "settle_s"}
+    assert changed.model_dump(exclude=unchanged) == AA_AGENTPERF_2026_06.model_dump(exclude=unchanged)
+    assert AA_AGENTPERF_2026_06.min_trajectories == 30
+
+
+@pytest.mark.parametrize("value", [600, 600.0, "600"])
+def test_an_equal_value_is_no_deviation(value: Any) -> None:
+    changed, deviations = apply_overrides(AA_AGENTPERF_2026_06, {"min_window_s": value}, reason="x")
+    assert (changed, deviations) == (AA_AGENTPERF_2026_06, [])
+
+
+@pytest.mark.parametrize("name", ["min_trajectory", "id", "official", ""])
+def test_unknown_and_locked_rules_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(AA_AGENTPERF_2026_06, {name: 1}, reason="x", where="here")
+    assert repr(name) in caught.value.what
+    assert caught.value.where == "here"
+    assert caught.value.remedy is not None
+    known = caught.value.remedy.removeprefix("one of: ").split(", ")
+    assert set(known) == set(Ruleset.model_fields) - {"id", "official"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_trajectories", 0),
+        ("min_trajectories", "many"),
+        ("min_window_s", 0),
+        ("settle_s", -1),
+        ("max_tokens", 1.5),
+        ("ramp_factor", 1),
+        ("resolution", 1),
+        ("ttft_percentile", 100),
+        ("output_speed_percentile", 0),
+        ("error_rate", 1),
+        ("power_coverage_min", 1.01),
+        ("output_length", "short"),
+        ("confirm", None),
+        ("phase_max_s", math.inf),
+        ("request_timeout_s", math.nan),
+    ],
+)
+def test_bad_values_are_refused_with_the_rule_and_a_remedy(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(AA_AGENTPERF_2026_06, {name: value}, reason="x", where="here")
+    assert f"rule {name}: " in caught.value.what
+    assert repr(value) in caught.value.what
+    assert caught.value.where == "here"
+    assert caught.value.remedy
+
+
+def test_every_rule_can_be_seen_to_deviate() -> None:
+    """A rule that could change without a deviation would make incomparable runs look comparable."""
+    other = DEMO_1.model_dump() | {
+        rule: value * 2 if isinstance(value, int | float) and not isinstance(value, bool) else value
+        for rule, value in DEMO_1.model_dump().items()
+        if rule not in {"resolution", "ttft_percentile", "power_coverage_min"}
+    }
+    other |= {"ttft_percentile": 90, "power_coverage_min": 0.5, "resolution": 0.5, "error_rate": 0.1}
+    other |= {"output_length": "exact", "dataset": "official-500", "confirm": False}
+    del other["id"], other["official"]
+    _, deviations = apply_overrides(DEMO_1, other, reason="x")
+    assert {d.rule for d in deviations} == set(Ruleset.model_fields) - {"id", "official"}
