@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import settings
+
 from pytest_agentperf.core.metrics import PhaseMetrics
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns, RequestKey
 
 S = 1_000_000_000
 MS = 1_000_000
+
+steady = settings(derandomize=True, deadline=None, database=None)
+"""For properties: the same examples in every run, on a machine of any speed."""
 
 
 def key(agent: int = 0, turn: int = 0, **changes: Any) -> RequestKey:

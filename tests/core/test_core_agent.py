@@ -4,7 +4,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
-from core_support import MS, S
+from core_support import MS, S, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +90,7 @@ plans = st.dictionaries(
 )
 
 
+@steady
 @given(plans, st.lists(st.booleans(), max_size=40))
 def test_failures_change_no_turn_only_pauses(delays: dict[str, list[int]], failures: list[bool]) -> None:
     sends, pauses, completed = walk(delays, failures)
@@ -100,6 +101,7 @@ def test_failures_change_no_turn_only_pauses(delays: dict[str, list[int]], failu
         assert pause == (max(untroubled, S) if failed else untroubled)
 
 
+@steady
 @given(plans, st.integers(0, 60))
 def test_turns_count_up_and_ordinals_follow_the_assignment(delays: dict[str, list[int]], steps: int) -> None:
     sends, pauses, completed = walk(delays, [False] * steps)

@@ -4,6 +4,7 @@ import hashlib
 from itertools import islice
 
 import pytest
+from core_support import steady
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ seeds = st.integers(0, 2**63)
 small = st.integers(0, 10_000)
 
 
+@steady
 @given(seeds, small, small, st.lists(st.text(), unique=True, max_size=12), st.randoms())
 def test_an_order_is_a_permutation_that_the_order_of_the_ids_does_not_change(
     seed: int, agent: int, round_: int, ids: list[str], random: object
@@ -68,6 +70,7 @@ def test_golden_prefix() -> None:
     )
 
 
+@steady
 @given(st.text(), small, small, small, small)
 def test_a_prefix_is_128_hex_characters(
     nonce: str, phase: int, attempt: int, agent: int, ordinal: int
@@ -81,6 +84,7 @@ def test_a_prefix_is_128_hex_characters(
 fields = st.tuples(st.sampled_from(["", "1", "11", "1:", "1:1"]), *[st.sampled_from([0, 1, 11, 111])] * 4)
 
 
+@steady
 @given(fields, fields)
 def test_prefixes_are_equal_only_for_equal_fields(
     a: tuple[str, int, int, int, int], b: tuple[str, int, int, int, int]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from core_support import S, answer, columns, failure, key
+from core_support import S, answer, columns, failure, key, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +38,7 @@ def exact_percentile(values: list[float], percent: int) -> float:
     return float(sum((Fraction(ordered[i]) * w for i, w in used.items()), Fraction(0)))
 
 
+@steady
 @given(
     st.lists(st.floats(0, 1e6) | st.just(INF), min_size=1, max_size=60),
     st.sampled_from([0, 1, 25, 50, 75, 95, 99, 100]),
@@ -48,6 +49,7 @@ def test_percentile_is_the_linear_interpolation(values: list[float], percent: in
     )
 
 
+@steady
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.sampled_from([5, 25, 50, 95]))
 def test_percentile_of_finite_values_is_numpys(values: list[float], percent: int) -> None:
     assert percentile(values, percent) == pytest.approx(
@@ -173,6 +175,7 @@ def answers(draw: st.DrawFn) -> Answer:
     return Answer(**values)
 
 
+@steady
 @given(st.lists(answers(), max_size=20))
 def test_scalars_agree_with_columns(found: list[Answer]) -> None:
     ttfts, speeds = ttft_s(columns(*found)), output_speed_tok_s(columns(*found))
@@ -218,12 +221,14 @@ def complete(one: Answer) -> Answer:
 windows = st.tuples(st.integers(0, 100 * S), st.integers(0, 100 * S)).map(lambda w: (min(w), max(w)))
 
 
+@steady
 @given(st.lists(answers().map(complete), max_size=20), windows)
 def test_throughput_is_the_sum_over_requests(found: list[Answer], window: tuple[int, int]) -> None:
     expected = brute_tokens_within(found, *window)
     assert tokens_within(columns(*found), *window) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@steady
 @given(
     st.lists(answers().map(complete), max_size=20),
     st.lists(st.integers(0, 100 * S), min_size=2, max_size=6).map(sorted),
@@ -233,6 +238,7 @@ def test_the_parts_of_a_window_add_up(found: list[Answer], cuts: list[int]) -> N
     assert tokens_within(columns(*found), cuts[0], cuts[-1]) == pytest.approx(parts, rel=1e-9, abs=1e-6)
 
 
+@steady
 @given(st.lists(answers().map(complete), max_size=20))
 def test_a_window_around_everything_holds_every_token(found: list[Answer]) -> None:
     expected = sum(one.output_tokens or 0 for one in found if one.failure is None)

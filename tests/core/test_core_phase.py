@@ -4,7 +4,7 @@ from bisect import bisect_right
 from typing import Any, NamedTuple
 
 import pytest
-from core_support import S
+from core_support import S, steady
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -150,6 +150,7 @@ def test_completions_after_the_window_are_not_the_phases() -> None:
     assert (phase.close_ns, phase.completions) == (at(640), 4)
     phase.update(done((1, 660), (0, 639)), at(700))
     assert phase.completions == 5  # the one from before the close that was told late
+    assert [phase.completions_until(at(t)) for t in (49, 50, 640, 641, 900)] == [0, 1, 5, 6, 7]
 
 
 # The drain
@@ -273,6 +274,7 @@ def expected(script: Script) -> tuple[Any, ...]:
     return min(open_ns, limit), limit, True, bisect_right(times, limit), Stage.DRAIN
 
 
+@steady
 @given(scripts(), st.sets(st.integers(0, 79)))
 @example(
     Script(1, StopRule(0, 1, 1, 1, 10), [Completion(0, 0)], [Completion(0, 15)]),
@@ -321,6 +323,7 @@ def test_the_stagger_is_a_tenth_of_a_second_or_a_minute_in_all(n: int, pause_ns:
     assert stagger_ns(n, OFFICIAL) == pause_ns
 
 
+@steady
 @given(st.integers(1, 100_000))
 def test_all_agents_start_within_a_minute(n: int) -> None:
     spec = PhaseSpec(

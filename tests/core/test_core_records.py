@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core_support import answer, columns, failure, key
+from core_support import answer, columns, failure, key, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +75,7 @@ def test_every_field_of_a_request_has_one_column() -> None:
     assert sorted([*INT_COLUMNS, *TEXT_COLUMNS]) == sorted({*RequestKey._fields, *Answer._fields})
 
 
+@steady
 @given(requests)
 def test_what_was_added_is_what_is_there(pairs: list[Pair]) -> None:
     found = build(pairs)
@@ -83,6 +84,7 @@ def test_what_was_added_is_what_is_there(pairs: list[Pair]) -> None:
     assert found.failed.tolist() == [one.failure is not None for _, one in pairs]
 
 
+@steady
 @given(requests)
 def test_the_wire_changes_nothing(pairs: list[Pair]) -> None:
     frame = build(pairs).to_wire()
@@ -95,6 +97,7 @@ def test_the_wire_is_little_endian() -> None:
     assert frame["ints"]["output_tokens"] == b"\x02\x01\0\0\0\0\0\0"
 
 
+@steady
 @given(st.lists(requests, max_size=4))
 def test_parts_are_joined_by_agent_then_time(parts: list[list[Pair]]) -> None:
     found = rows(RequestColumns.concatenate(build(part) for part in parts))

@@ -17,6 +17,8 @@ from pytest_agentperf.core.ruleset import (
     find_ruleset,
 )
 
+LOCKED = {"id", "official", "dataset", "dataset_digest"}
+
 
 def test_the_official_ruleset_is_the_methodologys() -> None:
     """METHODOLOGY §3 and §4, written out. A difference here is a new ruleset, never an edit."""
@@ -26,6 +28,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "max_tokens": 16_384,  # §3
         "output_length": "natural",
         "dataset": "official-500",  # §4.8
+        "dataset_digest": None,  # not published yet: no dataset can pass for it
         "failure_wait_s": 1.0,  # §4.4
         "isolation_cached_tokens_max": 256,  # §4.7
         "stagger_max_s": 0.1,  # §4.10
@@ -65,7 +68,12 @@ def test_only_the_published_ruleset_is_official() -> None:
 def test_the_demo_judges_by_the_same_percentiles_and_confirms() -> None:
     for rule in ("ttft_percentile", "output_speed_percentile", "confirm", "ramp_factor", "failure_wait_s"):
         assert getattr(DEMO_1, rule) == getattr(AA_AGENTPERF_2026_06, rule)
-    assert DEMO_1.dataset == "bundled-demo"
+
+
+def test_the_demos_dataset_is_named_by_its_content() -> None:
+    assert DEMO_1.dataset == "demo-v1"
+    assert DEMO_1.dataset_digest is not None
+    assert len(bytes.fromhex(DEMO_1.dataset_digest)) == 32
 
 
 def test_a_ruleset_is_found_by_its_id() -> None:
@@ -108,7 +116,7 @@ def test_an_equal_value_is_no_deviation(value: Any) -> None:
     assert (changed, deviations) == (AA_AGENTPERF_2026_06, [])
 
 
-@pytest.mark.parametrize("name", ["min_trajectory", "id", "official", ""])
+@pytest.mark.parametrize("name", ["min_trajectory", "id", "official", "dataset", "dataset_digest", ""])
 def test_unknown_and_locked_rules_are_refused(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         apply_overrides(AA_AGENTPERF_2026_06, {name: 1}, reason="x", where="here")
@@ -116,7 +124,7 @@ def test_unknown_and_locked_rules_are_refused(name: str) -> None:
     assert caught.value.where == "here"
     assert caught.value.remedy is not None
     known = caught.value.remedy.removeprefix("one of: ").split(", ")
-    assert set(known) == set(Ruleset.model_fields) - {"id", "official"}
+    assert set(known) == set(Ruleset.model_fields) - LOCKED
 
 
 @pytest.mark.parametrize(
@@ -156,7 +164,8 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
         if rule not in {"resolution", "ttft_percentile", "power_coverage_min"}
     }
     other |= {"ttft_percentile": 90, "power_coverage_min": 0.5, "resolution": 0.5, "error_rate": 0.1}
-    other |= {"output_length": "exact", "dataset": "official-500", "confirm": False}
-    del other["id"], other["official"]
-    _, deviations = apply_overrides(DEMO_1, other, reason="x")
-    assert {d.rule for d in deviations} == set(Ruleset.model_fields) - {"id", "official"}
+    other |= {"output_length": "exact", "confirm": False}
+    _, deviations = apply_overrides(
+        DEMO_1, {rule: value for rule, value in other.items() if rule not in LOCKED}, reason="x"
+    )
+    assert {d.rule for d in deviations} == set(Ruleset.model_fields) - LOCKED

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_agentperf.core.economics import Normalisation, Normalised, normalise
+from pytest_agentperf.core.energy import WindowEnergy
+
+NO_POWER = WindowEnergy(
+    energy_j=None, mean_power_w=None, devices=0, coverage=0, method=None, invalid_reason="no readings"
+)
+
+
+def power(mean_w: float) -> WindowEnergy:
+    return WindowEnergy(
+        energy_j=600 * mean_w, mean_power_w=mean_w, devices=8, coverage=1, method="m", invalid_reason=None
+    )
+
+
+def normalised(**changes: Any) -> Normalisation:
+    """16 agents and 800 tok/s on 8 accelerators that draw 4 kW and cost 2 $ an hour each."""
+    values: dict[str, Any] = {
+        "agents": 16,
+        "throughput_tok_s": 800.0,
+        "trajectories_per_hour": 40.0,
+        "accelerators": 8,
+        "accelerators_per_system": 8,
+        "accelerators_per_rack": 72,
+        "energy": power(4_000),
+        "usd_per_accelerator_hour": 2.0,
+    }
+    return normalise(**{**values, **changes})
+
+
+def test_each_by_hand() -> None:
+    assert normalised() == Normalisation(
+        agents=Normalised(
+            per_accelerator=2.0,
+            per_system=16.0,
+            per_rack=144.0,
+            per_kw=4.0,
+            per_mw=4_000.0,
+            per_usd_hour=1.0,
+        ),
+        throughput_tok_s=Normalised(
+            per_accelerator=100.0,
+            per_system=800.0,
+            per_rack=7_200.0,
+            per_kw=200.0,
+            per_mw=200_000.0,
+            per_usd_hour=50.0,
+        ),
+        power_per_accelerator_w=500.0,
+        energy_per_trajectory_j=360_000.0,  # 4 kW for the 90 s that one of 40 in an hour takes
+        cost_per_trajectory_usd=0.4,  # 16 $ an hour over 40
+        extrapolated=("per_rack",),
+        notes=(),
+    )
+
+
+def test_the_published_gb300_score() -> None:
+    """1,840 agents on 32 GPUs; at about 937 W each that is the published 61,354 agents per MW."""
+    found = normalised(
+        agents=1_840,
+        accelerators=32,
+        accelerators_per_system=72,
+        accelerators_per_rack=72,
+        energy=power(32 * 937),
+    )
+    assert found.agents.per_accelerator == 57.5
+    assert found.agents.per_mw == pytest.approx(1_840e6 / (32 * 937))
+    assert found.agents.per_mw == pytest.approx(61_354, rel=3e-4)
+    assert found.agents.per_rack == 57.5 * 72
+    assert found.power_per_accelerator_w == 937
+    assert found.extrapolated == ("per_system", "per_rack")
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "system", "rack", "extrapolated"),
+    [
+        (72, 8, 72, ()),
+        (144, 72, 72, ()),
+        (16, 8, 32, ("per_rack",)),
+        (4, 8, 32, ("per_system", "per_rack")),
+        (12, 8, 4, ("per_system",)),  # one and a half systems
+        (3, None, None, ()),
+    ],
+)
+def test_what_did_not_run_in_full_is_extrapolated(
+    accelerators: int, system: int | None, rack: int | None, extrapolated: tuple[str, ...]
+) -> None:
+    found = normalised(accelerators=accelerators, accelerators_per_system=system, accelerators_per_rack=rack)
+    assert found.extrapolated == extrapolated
+
+
+def test_idle_accelerators_count() -> None:
+    assert normalised(accelerators=16).agents.per_accelerator == 1.0
+
+
+def test_without_power_nothing_per_watt() -> None:
+    found = normalised(energy=NO_POWER)
+    for quantity in (found.agents, found.throughput_tok_s):
+        assert (quantity.per_kw, quantity.per_mw) == (None, None)
+        assert quantity.per_accelerator > 0
+    assert (found.power_per_accelerator_w, found.energy_per_trajectory_j) == (None, None)
+    assert found.notes == ("no valid power: no readings",)
+    assert found.cost_per_trajectory_usd == 0.4
+
+
+def test_a_power_of_zero_is_no_power() -> None:
+    found = normalised(energy=power(0))
+    assert (found.agents.per_kw, found.agents.per_mw) == (None, None)
+    assert (found.power_per_accelerator_w, found.energy_per_trajectory_j) == (None, None)
+    assert found.notes == ("no valid power: the readings give 0 W",)
+
+
+def test_without_a_price_nothing_per_dollar() -> None:
+    found = normalised(usd_per_accelerator_hour=None)
+    assert (found.agents.per_usd_hour, found.throughput_tok_s.per_usd_hour) == (None, None)
+    assert found.cost_per_trajectory_usd is None
+    assert found.notes == ("no price configured",)
+    assert found.agents.per_mw == 4_000
+
+
+def test_without_sizes_nothing_per_system_or_rack() -> None:
+    found = normalised(accelerators_per_rack=None)
+    assert (found.agents.per_rack, found.throughput_tok_s.per_rack) == (None, None)
+    assert found.notes == ("accelerators per rack not configured",)
+    found = normalised(accelerators_per_system=None)
+    assert (found.agents.per_system, found.throughput_tok_s.per_system) == (None, None)
+    assert found.notes == ("accelerators per system not configured",)
+
+
+@pytest.mark.parametrize("rate", [None, 0.0])
+def test_without_trajectories_no_cost_of_one(rate: float | None) -> None:
+    found = normalised(trajectories_per_hour=rate)
+    assert (found.energy_per_trajectory_j, found.cost_per_trajectory_usd) == (None, None)
+    assert found.notes == ("no trajectory completed",)
+
+
+def test_every_none_has_its_note() -> None:
+    found = normalised(
+        energy=NO_POWER,
+        usd_per_accelerator_hour=None,
+        accelerators_per_rack=None,
+        accelerators_per_system=None,
+        trajectories_per_hour=None,
+    )
+    assert len(found.notes) == 5
