@@ -219,7 +219,7 @@ class OpenDeployment:
                 columns,
                 open_ns=open_ns,
                 close_ns=close_ns,
-                trajectories_completed=state.completions_until(close_ns),
+                trajectories_completed=state.completions,
                 ttft_percent=rules.ttft_percentile,
                 speed_percent=rules.output_speed_percentile,
             )

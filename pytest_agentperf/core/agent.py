@@ -5,7 +5,7 @@
                 └──────────────────── next trajectory, no pause ─────────────────────┘
 
 The model's answer does not enter the next request. After a failure the agent waits at least `failure_wait_ns`
-and goes on at the next turn; the trajectory still completes.
+(also after a last turn) and goes on at the next turn; the trajectory still completes.
 """
 
 from __future__ import annotations
@@ -68,9 +68,11 @@ class Agent:
         last = self._turn == len(self._delays) - 1
         if last:
             self.completed += 1
-        delay_ns = 0 if last else self._delays[self._turn]
+        delay_ns = self._delays[self._turn]
         if answer.failure is not None:
             delay_ns = max(delay_ns, self._failure_wait_ns)
+        elif last:
+            delay_ns = 0
         if delay_ns == 0:
             return self._advance()
         self._waiting = True

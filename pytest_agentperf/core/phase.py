@@ -149,10 +149,6 @@ class Phase:
             return len(self._completion_times)
         return sum(t_ns <= self.close_ns for t_ns in self._completion_times)
 
-    def completions_until(self, t_ns: int) -> int:
-        """Return how many of them completed up to a moment, as the end of the window."""
-        return sum(t <= t_ns for t in self._completion_times)
-
     @property
     def agents_short_of_quota(self) -> int:
         """Return how many agents have not completed as many trajectories as each must."""

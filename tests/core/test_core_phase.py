@@ -150,7 +150,6 @@ def test_completions_after_the_window_are_not_the_phases() -> None:
     assert (phase.close_ns, phase.completions) == (at(640), 4)
     phase.update(done((1, 660), (0, 639)), at(700))
     assert phase.completions == 5  # the one from before the close that was told late
-    assert [phase.completions_until(at(t)) for t in (49, 50, 640, 641, 900)] == [0, 1, 5, 6, 7]
 
 
 # The drain
