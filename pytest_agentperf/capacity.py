@@ -18,7 +18,7 @@ from pytest_agentperf.dataset import DatasetStore, PreparedSource, open_dataset
 from pytest_agentperf.deployed import BudgetSpent, OpenDeployment, PhaseRun, max_prompt_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
@@ -150,7 +150,10 @@ class CapacityRun:
         if isinstance(endpoint, NotConfigured):
             raise NotRunnable(endpoint.reason)
         opened = OpenDeployment(name, config, self.settings, endpoint, self.source, self._clock)
-        opened.__enter__()
+        try:
+            opened.__enter__()
+        except EndpointError as error:
+            raise _without_key(error, endpoint.headers) from None
         self._open[name] = opened
         self._start_ns = self._start_ns or self._clock.now_ns()
         self.simulated |= opened.simulated
@@ -237,7 +240,8 @@ class CapacityRun:
             passed_max=outcome.passed_max,
             failed_min=outcome.failed_min,
             contradictions=outcome.contradictions,
-            reason=outcome.reason or (self._out_of_budget if not complete else None),
+            reason=outcome.reason
+            or (None if complete else self._out_of_budget or "the search was broken off"),
             expected_agents=settings.expected_agents(tier),
             binding_constraint=(
                 binding_constraint(next(v for v in decisive.verdicts if v.tier == tier)) if decisive else None
@@ -276,6 +280,15 @@ def _check_warmup(run: PhaseRun | None, deployment: OpenDeployment) -> None:
         where=deployment.url,
         remedy="see the server's log; `agentperf replay` runs one phase for a closer look",
     )
+
+
+def _without_key(error: EndpointError, headers: Mapping[str, str]) -> EndpointError:
+    """Return the error without the API key: there are servers that quote it when they refuse a request."""
+    what = error.what
+    for value in headers.values():
+        for secret in (value, *value.split()):
+            what = what.replace(secret, "***") if len(secret) >= 8 else what
+    return EndpointError(what, where=error.where, remedy=error.remedy)
 
 
 def _last(

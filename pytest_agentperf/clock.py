@@ -50,8 +50,30 @@ class AsyncioClock:
         """Return the monotonic time."""
         return monotonic_ns()
 
-    def call_at(self, when_ns: int, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        """Run `callback` at `when_ns` or up to a millisecond later, never earlier."""
-        # Event loops wait in whole milliseconds; rounded down, a tool delay would be cut short.
-        delay_ms = max(0, -((monotonic_ns() - when_ns) // _NS_PER_MS))
-        return self._loop.call_later(delay_ms / 1e3, callback)
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> LoopTimer:
+        """Run `callback` at `when_ns` or up to two milliseconds later, never earlier."""
+        return LoopTimer(self._loop, when_ns, callback)
+
+
+class LoopTimer:
+    """One wait; event loops count in whole milliseconds and may fire early, which would cut a tool delay short."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, when_ns: int, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._when_ns = when_ns
+        self._callback = callback
+        self._arm()
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self._handle.cancel()
+
+    def _arm(self) -> None:
+        left_ns = max(0, self._when_ns - monotonic_ns())
+        self._handle = self._loop.call_later(-(-left_ns // _NS_PER_MS) / 1e3, self._fire)
+
+    def _fire(self) -> None:
+        if monotonic_ns() < self._when_ns:
+            self._arm()
+        else:
+            self._callback()

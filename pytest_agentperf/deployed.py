@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pytest_agentperf.clock import NS_PER_S, RealClock
@@ -30,7 +30,7 @@ from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from pytest_agentperf.config.run import ResolvedEndpoint, RunSettings
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.dataset import PreparedSource
 
 _POLL_S = 0.1
+# The live percentiles are those of the last answers: all of them would cost more than they tell.
+_SHOWN_ANSWERS = 2_000
 _CONNECTION_FAILURES = frozenset({"connect", "timeout_connect", "closed_before_response", "cut"})
 
 
@@ -265,8 +267,8 @@ class OpenDeployment:
         spent: Callable[[int], bool],
     ) -> int:
         tokens = failures = 0
-        ttft_s: list[float] = []
-        speed_tok_s: list[float] = []
+        ttft_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
+        speed_tok_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
         while state.stage is not Stage.DONE:
             before = state.stage
             events = pool.poll(_POLL_S)
@@ -274,7 +276,8 @@ class OpenDeployment:
             stage = state.update(events, now_ns)
             if stage is Stage.WINDOW and before is not Stage.WINDOW:
                 # Only answers from the steady state are shown, as only they can decide.
-                ttft_s, speed_tok_s = [], []
+                ttft_s.clear()
+                speed_tok_s.clear()
             ttft_s += events.ttft_s
             speed_tok_s += events.speed_tok_s
             failures += events.failures
@@ -387,8 +390,8 @@ def _status(
     now_ns: int,
     in_flight: int,
     failures: int,
-    ttft_s: Sequence[float],
-    speed_tok_s: Sequence[float],
+    ttft_s: Iterable[float],
+    speed_tok_s: Iterable[float],
 ) -> PhaseStatus:
     opened = state.open_ns is not None and now_ns > state.open_ns
     return PhaseStatus(
@@ -403,6 +406,6 @@ def _status(
         agents_short=state.agents_short_of_quota,
         in_flight=in_flight,
         failures=failures,
-        ttft_p95_s=percentile(ttft_s, 95) if ttft_s else None,
-        output_speed_p25_tok_s=percentile(speed_tok_s, 25) if speed_tok_s else None,
+        ttft_p95_s=percentile(list(ttft_s), 95) if ttft_s else None,
+        output_speed_p25_tok_s=percentile(list(speed_tok_s), 25) if speed_tok_s else None,
     )

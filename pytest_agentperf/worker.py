@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from pytest_agentperf.core.ruleset import Ruleset
 from pytest_agentperf.dataset import PreparedSource, open_dataset
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
-from pytest_agentperf.load.worker import Channel, run_worker
+from pytest_agentperf.load.worker import Channel, error_text, run_worker
 from pytest_agentperf.verify.tokens import load_counter
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def serve(channel: Channel) -> None:
     config = channel.receive()  # type: ignore[attr-defined]
     try:
         replay = HttpReplay(WorkerConfig.model_validate(config))
-    except Exception:
-        channel.send(("error", traceback.format_exc()))
-        raise
+    except Exception as error:
+        channel.send(("error", error_text(error)))
+        return
     run_worker(channel, replay)

@@ -19,7 +19,7 @@ from pytest_agentperf.config.system import (
     System,
     load_system,
 )
-from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.errors import ConfigError, LoadError
 from pytest_agentperf.results.phase_text import result_text, status_text
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.tables import number
@@ -145,7 +145,14 @@ class _Display:
             sys.stderr.write("\r\033[K")
         if result.kind == "warmup":
             return result
-        write_records(self._output, result, columns)
+        try:
+            write_records(self._output, result, columns)
+        except OSError as error:
+            raise LoadError(
+                f"the records cannot be written: {error.strerror or error}",
+                where=str(self._output),
+                remedy="make room or choose another --output, and run again",
+            ) from None
         return result.model_copy(update={"records": str(self._output)})
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pytest_agentperf.config.loader import load_model
 from pytest_agentperf.core.errors import ConfigError
@@ -38,17 +38,37 @@ class Edition(_Model):
     tiers: dict[str, TierTargets] = Field(min_length=1)
 
 
+def _not_ours(parameters: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(_RESERVED & parameters.keys()):
+        raise ValueError(f"`{taken[0]}` is set by the replay itself")
+    return parameters
+
+
+# What dataset, deployment and ruleset decide; a second key of that name in a body would be anyone's guess.
+_RESERVED = {
+    "ignore_eos",
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "min_tokens",
+    "model",
+    "n",
+    "stream",
+    "tools",
+}
+
+
 class Sourced(_Model):
     """Request parameters, and where they come from."""
 
-    parameters: dict[str, Any]
+    parameters: Annotated[dict[str, Any], AfterValidator(_not_ours)]
     source: str
 
 
 class Sampling(_Model):
     """The creator-recommended sampling, and how maximum effort is asked for per serving framework."""
 
-    parameters: dict[str, float | int | bool]
+    parameters: Annotated[dict[str, float | int | bool], AfterValidator(_not_ours)]
     source: str
     max_effort: dict[str, Sourced]
     """By framework (`vllm`, `sglang`, …); `default` where a deployment names none of these."""

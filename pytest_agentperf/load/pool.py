@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.phase import PhaseSpec
 
-_READY_TIMEOUT_S = 60.0
+# A worker loads and encodes its whole dataset first.
+_READY_TIMEOUT_S = 300.0
 _RECORDS_TIMEOUT_S = 120.0
 # Time for the frames to reach every worker before the first agent starts.
 _LEAD_NS = NS_PER_S // 20
@@ -53,7 +54,13 @@ class LocalPool:
                 self._workers.append(self._start(number, config))
             waiting = set(range(workers))
             while waiting:
-                number, frame = self._next(_READY_TIMEOUT_S)
+                try:
+                    number, frame = self._next(_READY_TIMEOUT_S)
+                except queue.Empty:
+                    raise LoadError(
+                        f"{len(waiting)} load workers were not ready within {_READY_TIMEOUT_S:g} s",
+                        remedy="check this machine's memory and CPU; use fewer workers or a smaller dataset",
+                    ) from None
                 if frame[0] == "ready":
                     self._workers[number].info = frame[1]
                     waiting.discard(number)

@@ -113,9 +113,9 @@ def decode(reads: Iterable[tuple[int, bytes]]) -> StreamContent:
         if not isinstance(payload, dict):
             return _failed(content, "malformed", "an event that is no JSON object")
         if payload.get("error"):
-            return _failed(content, "error_in_stream", json.dumps(payload["error"])[:_DETAIL_CHARS])
+            return _failed(content, "error_in_stream", _as_text(payload["error"])[:_DETAIL_CHARS])
         if payload.get("object") == "error":
-            return _failed(content, "error_in_stream", json.dumps(payload)[:_DETAIL_CHARS])
+            return _failed(content, "error_in_stream", _as_text(payload)[:_DETAIL_CHARS])
         try:
             _take(content, payload, t_ns)
         except (AttributeError, TypeError, ValueError) as error:
@@ -182,10 +182,13 @@ def _text(value: Any) -> str:
 
 
 def _label(value: Any) -> str | None:
-    """Return a value for a text column, which a number, an object or half a surrogate pair would break."""
-    if not value:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value)
+    """Return a value for a text column: None for nothing, whatever the server sends in its place as text."""
+    return _as_text(value) if value else None
+
+
+def _as_text(value: Any) -> str:
+    """Return text that can be written: JSON for what is no text, and no half of a surrogate pair."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode("utf-8", "replace").decode()
 
 

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_agentperf.clock import AsyncioClock, monotonic_ns, process_cpu_s
+from pytest_agentperf.core.errors import AgentPerfError
 from pytest_agentperf.core.metrics import percentile
 from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
 from pytest_agentperf.load.driver import Driver
@@ -100,11 +101,18 @@ async def _serve(channel: Channel, replay: Replay) -> None:
         while (frame := await frames.get()) is not None:
             try:
                 await _phase(channel, frames, frame, replay, decoder)
-            except Exception:
+            except Exception as error:
                 # The controller turns this into an INVALID phase that shows the text.
-                channel.send(("error", traceback.format_exc()))
-                raise
+                channel.send(("error", error_text(error)))
+                return
             gc.collect()
+
+
+def error_text(error: Exception) -> str:
+    """Return what the controller shows: the message alone where it is meant for the user."""
+    if isinstance(error, AgentPerfError):
+        return str(error)
+    return "".join(traceback.format_exception(error))
 
 
 def _callback_failed(channel: Channel, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -112,7 +120,7 @@ def _callback_failed(channel: Channel, loop: asyncio.AbstractEventLoop, context:
     loop.default_exception_handler(context)
     error = context.get("exception")
     if isinstance(error, Exception):
-        channel.send(("error", "".join(traceback.format_exception(error))))
+        channel.send(("error", error_text(error)))
 
 
 async def _phase(

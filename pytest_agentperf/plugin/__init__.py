@@ -61,9 +61,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each test that asks for our fixtures one case per system and tier."""
     if "agentperf_case" not in metafunc.fixturenames:
         return
+    session = metafunc.config.stash.get(_session_key, None)
+    if session is None:
+        reason = "no system to measure: pass --system=NAME (`agentperf systems` lists them)"
+        skipped = pytest.param(None, marks=pytest.mark.skip(reason=reason))
+        metafunc.parametrize("agentperf_case", [skipped], ids=["no-system"], indirect=True)
+        return
     from pytest_agentperf.plugin.parametrize import parametrize
 
-    parametrize(metafunc, metafunc.config.stash.get(_session_key, None))
+    parametrize(metafunc, session)
 
 
 @pytest.hookimpl(wrapper=True)

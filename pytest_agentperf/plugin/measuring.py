@@ -61,23 +61,28 @@ class Measuring:
         return measured
 
     def _search(self, tier: str, item: pytest.Item) -> TierResult:
+        skip = failure = None
         try:
             self._lock.acquire()
             if not self._folder_is_ours and self._folder.exists():
                 raise _not_ours(self._folder)
             return self._run.measure(tier)
-        except NotRunnable as reason:
-            pytest.skip(str(reason))
+        except NotRunnable as error:
+            skip = str(error)
         except AgentPerfError as error:
-            # What the user must mend is in the message; a traceback of ours would bury it.
+            failure = f"agentperf: {error}"
             self._keep_what_there_is(tier, item)
-            pytest.fail(f"agentperf: {error}", pytrace=False)
         except BaseException:
             # Ctrl-C above all, but whatever it is: phases that have ended are worth keeping.
             self._keep_what_there_is(tier, item)
+            self._session.interrupted(item)
             raise
         finally:
             self._progress.end()
+        # Not while the error is handled, and without a traceback: both would bury the message that helps.
+        if failure is None:
+            pytest.skip(skip or "not runnable here")
+        pytest.fail(failure, pytrace=False)
 
     def close(self) -> None:
         """End the run's processes and let the system go."""
@@ -90,10 +95,8 @@ class Measuring:
         """Hand over what was measured before an error or an interrupt."""
         result = self._run.known(tier)
         if result is not None and any(phase.kind != "warmup" for phase in self._run.phases):
-            entry = self._entry([result])
-            # Twice, and merged later: an interrupted test has no report, and a worker's list reaches nobody.
-            self._session.entries.append(entry)
-            self._session.keep_payload(item, entry)
+            # With the tiers before it: of an interrupted xdist worker this is the last word.
+            self._session.keep_payload(item, self._entry([*self._tiers.values(), result]))
 
     def _entry(self, tiers: list[TierResult]) -> Entry:
         source, run = self._run.source, self._run

@@ -17,17 +17,8 @@ if TYPE_CHECKING:
 _PER_TIER = {"slo_tier", "capacity_run"}
 
 
-def parametrize(metafunc: pytest.Metafunc, session: AgentPerfSession | None) -> None:
+def parametrize(metafunc: pytest.Metafunc, session: AgentPerfSession) -> None:
     """Parametrise a test by system and, if it asks for a tier, by tier."""
-    if session is None:
-        reason = "no system to measure: pass --system=NAME (`agentperf systems` lists them)"
-        metafunc.parametrize(
-            "agentperf_case",
-            [pytest.param(None, marks=pytest.mark.skip(reason=reason))],
-            ids=["no-system"],
-            indirect=True,
-        )
-        return
     try:
         cases = _cases(metafunc, session)
     except ConfigError as error:

@@ -176,6 +176,12 @@ class AgentPerfSession:
             del item.stash[_payload_key]
         return payload
 
+    def interrupted(self, item: pytest.Item) -> None:
+        """Keep the item's entry here: there may be no report for it to ride on."""
+        payload = item.stash.get(_payload_key, None)
+        if payload is not None:
+            self.entries.append(Entry.model_validate_json(payload))
+
     def close(self) -> None:
         """End the run that is open."""
         run, self._open = self._open, None
@@ -201,15 +207,20 @@ class AgentPerfSession:
         if payload is not None and not self.is_worker:
             self.entries.append(Entry.model_validate_json(payload))
 
-    @pytest.hookimpl(tryfirst=True)
+    @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Close what is open, then write the leaderboards: the summary of a run comes last."""
-        self.close()
-        if self.is_worker or not self.entries:
-            return
-        from pytest_agentperf.core.leaderboard import Leaderboard, merge_entries
-        from pytest_agentperf.results.artifact import software_versions, write_leaderboard
+        """Close what is open, then write the leaderboards; last, when xdist's workers have ended.
 
+        A worker has entries only if it was interrupted, and writes them: its controller no longer listens.
+        """
+        self.close()
+        from pytest_agentperf.core.leaderboard import Leaderboard, merge_entries
+        from pytest_agentperf.results.artifact import LEADERBOARD, software_versions, write_leaderboard
+
+        if not self.is_worker:
+            for path in sorted(self.results.glob(f"*-{self.stamp}/{LEADERBOARD}")):
+                self.entries += Leaderboard.model_validate_json(path.read_text(encoding="utf-8")).entries
+                self.written.append(path)
         for entry in merge_entries(self.entries):
             leaderboard = Leaderboard(
                 created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -217,6 +228,8 @@ class AgentPerfSession:
                 entries=(entry,),
             )
             folder = self.results / f"{entry.suite['name']}-{entry.system['name']}-{self.stamp}"
+            if folder / LEADERBOARD in self.written:
+                continue
             try:
                 self.written.append(write_leaderboard(folder, leaderboard))
             except OSError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from pytest_agentperf import __version__
+from pytest_agentperf.results.files import new_file
 from pytest_agentperf.results.records_file import write_records
 
 if TYPE_CHECKING:
@@ -30,17 +30,11 @@ def store_phase(folder: Path, result: PhaseResult, columns: RequestColumns) -> P
 
 
 def write_leaderboard(folder: Path, leaderboard: Leaderboard) -> Path:
-    """Write `leaderboard.json`, data first, then its name."""
+    """Write `leaderboard.json`: complete and new, or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LEADERBOARD
-    if path.exists():
-        raise FileExistsError(path)
-    temporary = folder / f".{LEADERBOARD}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(leaderboard.model_dump_json(by_alias=True, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    with new_file(path) as file:
+        file.write((leaderboard.model_dump_json(by_alias=True, indent=2) + "\n").encode())
     return path
 
 

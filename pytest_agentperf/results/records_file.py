@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pytest_agentperf.core.records import INT_COLUMNS, NULL, TEXT_COLUMNS, RequestColumns
+from pytest_agentperf.results.files import new_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +17,11 @@ if TYPE_CHECKING:
 
 
 def write_records(path: Path, result: PhaseResult, columns: RequestColumns) -> None:
-    """Write a phase's records: a complete file under its final name, or none."""
+    """Write a phase's records: a complete new file, or none."""
     inside = columns.sent_within(result.window_open_ns, result.window_close_ns)
     arrays = [pa.array(columns[name], mask=columns[name] == NULL) for name in INT_COLUMNS]
     arrays += [pa.array(columns.texts[name], type=pa.string()).dictionary_encode() for name in TEXT_COLUMNS]
     arrays.append(pa.array(inside))
     table = pa.Table.from_arrays(arrays, names=[*INT_COLUMNS, *TEXT_COLUMNS, "in_window"])
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with new_file(path) as file:
         pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)

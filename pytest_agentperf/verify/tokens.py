@@ -28,12 +28,14 @@ def load_counter(tokenizer: str | None) -> TokenCounter | None:
     """Return a counter for a folder with `tokenizer.json` or a hub name that is already in the local cache.
 
     None if no tokenizer is named, the extra `tokenizers` is not installed or the hub name is not cached: nothing
-    is downloaded here. Raises ConfigError for a folder that holds none.
+    is downloaded here. Raises ConfigError for a folder that holds none or does not exist.
     """
     if tokenizer is None:
         return None
     path = Path(tokenizer).expanduser()
     is_folder = path.is_dir()
+    if not is_folder and tokenizer.startswith((".", "/", "~")):
+        raise ConfigError("no such folder", where=str(path), remedy="correct `tokenizer` in the suite's file")
     if is_folder and not (path / "tokenizer.json").is_file():
         raise ConfigError("no tokenizer.json in it", where=str(path), remedy="name a tokenizer's folder")
     try:

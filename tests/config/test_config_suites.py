@@ -164,3 +164,11 @@ def test_unknown_bundled_dataset(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="unknown dataset") as caught:
         find_dataset(name, relative_to=tmp_path)
     assert "demo-v1" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "model", "messages", "tools", "stream", "ignore_eos"])
+def test_parameters_that_the_replay_sets_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE.replace("temperature: 1.0", f"{name}: 1"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"`{name}` is set by the replay itself"):
+        load_suite(path)

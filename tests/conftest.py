@@ -1,0 +1,42 @@
+"""Tests of the plugin run pytest inside pytest, in workplaces like a user's."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from plugin_support import Workplace
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("AGENTPERF_"):
+            monkeypatch.delenv(name)
+
+
+# plugin_support lies beside the plugin's tests, and is found once these are collected.
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from plugin_support import write_tiny_dataset
+
+    return write_tiny_dataset(tmp_path_factory.mktemp("data") / "four")
+
+
+@pytest.fixture
+def place(pytester: pytest.Pytester, tiny_dataset: Path) -> Workplace:
+    """A workplace that is pytester's folder and the current one."""
+    from plugin_support import Workplace
+
+    workplace = Workplace(pytester.path, tiny_dataset)
+    workplace.system("box")
+    return workplace

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.deploy.probe import ask_once, check_endpoint, is_alive, requests_in_server
+from pytest_agentperf.load.sse import decode
+from pytest_agentperf.sim.process import SimServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Page = tuple[int, bytes]
+
+
+class Server:
+    """Serves fixed pages by path and keeps what was asked."""
+
+    def __init__(self, pages: Mapping[str, Page]) -> None:
+        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                length = int(self.headers.get("content-length", 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.asked.append((self.command, self.path, headers, self.rfile.read(length)))
+                status, body = pages.get(self.path, (404, b"{}"))
+                self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = answer
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@contextmanager
+def serving(**pages: Page | str) -> Iterator[Server]:
+    """Serve pages under /v1 (`metrics` at the root); text means 200."""
+    by_path = {
+        ("/" if name == "metrics" else "/v1/") + name.replace("__", "/"): (200, page.encode())
+        if isinstance(page, str)
+        else page
+        for name, page in pages.items()
+    }
+    server = Server(by_path)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """Give the URL of a port on which nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+
+
+def models(*names: str) -> str:
+    return json.dumps({"object": "list", "data": [{"id": name} for name in names]})
+
+
+def test_an_endpoint_that_has_the_model() -> None:
+    with serving(models=models("other", "m")) as server:
+        check_endpoint(server.url + "/", {"Authorization": "Bearer k"}, "m")
+    ((method, path, headers, _),) = server.asked
+    assert (method, path, headers["authorization"]) == ("GET", "/v1/models", "Bearer k")
+
+
+def test_another_model_is_named_with_what_there_is() -> None:
+    with serving(models=models("a", "b")) as server, pytest.raises(EndpointError) as caught:
+        check_endpoint(server.url, {}, "m")
+    assert str(caught.value).startswith(f"{server.url}: it does not serve the model 'm'")
+    assert "a, b" in (caught.value.remedy or "")
+    assert "endpoint.model" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    "page", [(404, b"{}"), (405, b""), (501, b""), "<html>", "[]", '{"data": [1]}', models()]
+)
+def test_an_endpoint_without_a_list_is_taken_at_its_word(page: Page | str) -> None:
+    with serving(models=page) as server:
+        check_endpoint(server.url, {}, "m")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_named_but_not_shown(status: int) -> None:
+    with (
+        serving(models=(status, b"Incorrect API key: sk-secret")) as server,
+        pytest.raises(EndpointError) as caught,
+    ):
+        check_endpoint(server.url, {"Authorization": "Bearer sk-secret"}, "m")
+    assert f"refused our API key (HTTP {status})" in str(caught.value)
+    assert "endpoint.api_key_env" in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(307, "parameters"), (400, "parameters"), (500, "server's log")]
+)
+def test_other_refusals_show_the_servers_words(status: int, remedy: str) -> None:
+    with (
+        serving(models=(status, b"too \n  bad " + b"x" * 1_000)) as server,
+        pytest.raises(EndpointError) as caught,
+    ):
+        check_endpoint(server.url, {}, "m")
+    assert f"HTTP {status}: too bad xxx" in caught.value.what
+    assert len(caught.value.what) < 400
+    assert remedy in (caught.value.remedy or "")
+    assert [path for _, path, _, _ in server.asked] == ["/v1/models"], "a redirect is not followed"
+
+
+def test_nobody_answers() -> None:
+    with nobody() as url:
+        with pytest.raises(EndpointError, match="no answer") as caught:
+            check_endpoint(url, {}, "m")
+        assert caught.value.remedy
+        with pytest.raises(EndpointError, match="no answer"):
+            ask_once(url, {}, b"{}")
+        assert not is_alive(url, {})
+        assert requests_in_server(url) is None
+
+
+@pytest.mark.parametrize(
+    ("page", "alive"), [("{}", True), ((401, b""), True), ((404, b""), True), ((503, b""), False)]
+)
+def test_alive_is_who_answers(page: Page | str, alive: bool) -> None:
+    with serving(models=page) as server:
+        assert is_alive(server.url, {"X-Key": "k"}) == alive
+    assert server.asked[0][2]["x-key"] == "k"
+
+
+def test_the_environments_proxy_does_not_stand_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nobody() as proxy, serving(models=models("m"), metrics="vllm:num_requests_running 0\n") as server:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        check_endpoint(server.url, {}, "m")
+        assert is_alive(server.url, {})
+        assert requests_in_server(server.url) == 0
+
+
+def test_asking_once() -> None:
+    with serving(chat__completions="data: [DONE]\n\n") as server:
+        assert ask_once(server.url, {"X-Key": "k"}, b'{"a": 1}') == b"data: [DONE]\n\n"
+    ((method, path, headers, body),) = server.asked
+    assert (method, path, body) == ("POST", "/v1/chat/completions", b'{"a": 1}')
+    assert (headers["x-key"], headers["content-type"]) == ("k", "application/json")
+
+
+def test_a_refused_request_shows_why() -> None:
+    error = b'{"error": {"message": "temperature must be below 2"}}'
+    with serving(chat__completions=(400, error)) as server, pytest.raises(EndpointError) as caught:
+        ask_once(server.url, {}, b"{}")
+    assert "temperature must be below 2" in str(caught.value)
+    assert "suite" in (caught.value.remedy or "")
+
+
+METRICS = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_running{engine="1",model_name="m"} 1.0
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{engine="0",model_name="a b"} 2.0
+vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 2.0
+vllm:kv_cache_usage_perc{engine="0"} 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (METRICS, 6),
+        ("vllm:num_requests_running 1\nvllm:num_requests_waiting 4\n", 5),
+        ("vllm:num_requests_running 0\n", 0),
+        ("process_cpu_seconds_total 5\n", None),
+        ("", None),
+        ((404, METRICS.encode()), None),
+    ],
+)
+def test_requests_in_the_server(page: Page | str, expected: float | None) -> None:
+    with serving(metrics=page) as server:
+        assert requests_in_server(server.url) == expected
+    assert server.asked[0][1] == "/metrics"
+
+
+def test_the_simulated_server() -> None:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 3}
+    headers = {"Authorization": "Bearer sesame"}
+    with SimServer(model="tiny", api_key="sesame") as server:
+        check_endpoint(server.url, headers, "tiny")
+        with pytest.raises(EndpointError, match="refused our API key"):
+            check_endpoint(server.url, {}, "tiny")
+        with pytest.raises(EndpointError, match="does not serve the model 'huge'"):
+            check_endpoint(server.url, headers, "huge")
+        asked = {**body, "stream_options": {"include_usage": True}}
+        content = decode([(0, ask_once(server.url, headers, json.dumps(asked).encode()))])
+        assert (content.failure, content.output_tokens) == (None, 3)
+        content = decode([(0, ask_once(server.url, headers, json.dumps(body).encode()))])
+        assert content.failure == "no_usage"
+        assert requests_in_server(server.url) == 0
+        assert is_alive(server.url, {})
+        url = server.url
+    assert not is_alive(url, {})

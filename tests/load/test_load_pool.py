@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from load_support import DEMO_SET, MS, NS_PER_S, WAIT_S
+
+from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.core.phase import Phase, PhaseSpec, Stage, StopRule
+from pytest_agentperf.core.ruleset import DEMO_1
+from pytest_agentperf.dataset import open_dataset
+from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.sim.faults import FaultRates
+from pytest_agentperf.sim.process import SimServer
+from pytest_agentperf.worker import WorkerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_agentperf.core.records import RequestColumns
+
+FAST = EngineConfig(
+    step_base_ms=0.5,
+    step_per_sequence_ms=0.05,
+    output_tokens_median=4,
+    output_tokens_p95=8,
+    output_tokens_max=16,
+)
+API_KEY = "sk-0123456789abcdef"
+RULE = StopRule(
+    settle_ns=100 * MS,
+    min_window_ns=600 * MS,
+    min_trajectories=4,
+    min_trajectories_per_agent=1,
+    phase_max_ns=60 * NS_PER_S,
+)
+END_S = 30.0
+"""A worker that the controller has left ends within this: execnet's own last resort comes after 15 s."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SimServer]:
+    with SimServer(FAST, api_key=API_KEY) as found:
+        yield found
+
+
+def config(server: SimServer, **changes: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "url": server.url,
+        "headers": {"Authorization": f"Bearer {API_KEY}"},
+        "model": server.model,
+        "parameters": {},
+        "dataset": str(DEMO_SET),
+        "max_prompt_tokens": 100_000,
+        "history_reasoning": "all",
+        "ruleset": DEMO_1,
+        "tokenizer": None,
+    }
+    return WorkerConfig(**(fields | changes)).model_dump()
+
+
+def spec(n_agents: int, **changes: Any) -> PhaseSpec:
+    fields: dict[str, Any] = {
+        "phase": 1,
+        "attempt": 0,
+        "kind": "fixed",
+        "n_agents": n_agents,
+        "stagger_ns": 20 * MS,
+        "seed": 0,
+        "nonce": "n",
+        "trajectories": tuple(open_dataset(DEMO_SET).ids()),
+        "failure_wait_ns": 50 * MS,
+    }
+    return PhaseSpec(**(fields | changes))
+
+
+@contextmanager
+def pool_of(workers: int, config: dict[str, Any]) -> Iterator[LocalPool]:
+    before = children()
+    pool = LocalPool(workers, config)
+    try:
+        assert len(children() - before) == workers
+        yield pool
+    finally:
+        pool.close()
+    assert not children() - before
+
+
+def children(pid: int | str = "self") -> set[int]:
+    """Return the pids of a process's running children."""
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.is_dir():
+        pytest.skip("no /proc here to find child processes in")
+    listed: set[int] = set()
+    for task in tasks.iterdir():
+        # A thread may end meanwhile; its children are then another's.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            listed |= {int(pid) for pid in (task / "children").read_text().split()}
+    return {pid for pid in listed if runs(pid)}
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def run_phase(pool: LocalPool, phase: PhaseSpec) -> tuple[Phase, RequestColumns]:
+    state = Phase(phase.n_agents, RULE, pool.start_phase(phase))
+    deadline_ns = monotonic_ns() + 60 * NS_PER_S
+    while state.stage is not Stage.DONE:
+        assert monotonic_ns() < deadline_ns
+        before = state.stage
+        stage = state.update(pool.poll(0.05), monotonic_ns())
+        if stage is Stage.DRAIN and before is not Stage.DRAIN:
+            assert state.close_ns is not None
+            pool.close_window(state.close_ns)
+    return state, pool.stop_phase()
+
+
+def work(columns: RequestColumns) -> dict[int, list[tuple[int, str, int]]]:
+    """Return what each agent did, in order."""
+    done: dict[int, list[tuple[int, str, int]]] = {}
+    for i in range(len(columns)):
+        step = (int(columns["ordinal"][i]), columns.texts["trajectory"][i] or "", int(columns["turn"][i]))
+        done.setdefault(int(columns["agent"][i]), []).append(step)
+    return done
+
+
+def test_a_phase_with_one_and_with_two_workers(server: SimServer) -> None:
+    found = []
+    for workers in (1, 2):
+        with pool_of(workers, config(server)) as pool:
+            assert pool.describe()["workers"] == workers
+            assert "lag_p99_s" not in pool.describe()
+            for attempt in range(2):
+                state, columns = run_phase(pool, spec(5, attempt=attempt, nonce=f"with {workers}"))
+                check_phase(state, columns, attempt)
+                found.append(work(columns))
+            description = pool.describe()
+            assert description["lag_max_s"] >= description["lag_p99_s"] >= 0
+            assert description["cpu_share_max"] > 0
+            assert description["loop"] in ("asyncio", "uvloop")
+    # However they are sharded, agents do the same things in the same order, one phase after the other.
+    for other in found[1:]:
+        for agent, steps in found[0].items():
+            both = min(len(steps), len(other[agent]))
+            assert both >= 3
+            assert steps[:both] == other[agent][:both]
+
+
+def check_phase(state: Phase, columns: RequestColumns, attempt: int) -> None:
+    assert not state.timed_out
+    assert state.open_ns is not None
+    assert state.close_ns is not None
+    assert state.close_ns - state.open_ns >= RULE.min_window_ns
+    assert state.completions >= 4
+    assert set(columns["agent"]) == set(range(5))
+    assert set(columns["attempt"]) == {attempt}
+    assert not columns.failed.any()
+    assert (columns["output_tokens"] > 0).all()
+    # Isolation: a trajectory's first request finds nothing in the cache, later turns find their prefix.
+    assert columns["cached_tokens"][columns["turn"] == 0].max() == 0
+    assert columns["cached_tokens"][columns["turn"] > 0].min() > 0
+    for agent in range(5):
+        mine = columns["agent"] == agent
+        first_ns = columns["t_sent_ns"][mine].min()
+        # uvloop's timers count whole milliseconds, and may be early by a part of one.
+        assert first_ns > state.start_ns + agent * 20 * MS - MS
+        assert first_ns < state.open_ns
+        # The first request opened a connection; there is never more than one request at a time.
+        assert columns["connect_ns"][mine][0] > 0
+        sent, ended = columns["t_sent_ns"][mine], columns["t_end_ns"][mine]
+        assert (sent[1:] >= ended[:-1]).all()
+
+
+def test_more_workers_than_agents(server: SimServer) -> None:
+    with pool_of(2, config(server)) as pool:
+        _, columns = run_phase(pool, spec(1, trajectories=("demo-11", "demo-24")))
+    assert set(columns["agent"]) == {0}
+
+
+def test_failures_are_recorded() -> None:
+    faulty = SimServer(FAST, faults=FaultRates(fail=0.3, cut=0.3, seed=1))
+    with faulty as server, pool_of(1, config(server, headers={})) as pool:
+        _, columns = run_phase(pool, spec(4))
+    assert {"http_5xx", "cut", None} == set(columns.texts["failure"])
+    detail = next(text for text in columns.texts["failure_detail"] if text and text.startswith("HTTP 503"))
+    assert "Failed on purpose" in detail
+
+
+def test_the_server_dies_and_the_phase_goes_on_to_its_end() -> None:
+    server = SimServer(FAST)
+    server.start()
+    try:
+        with pool_of(1, config(server, headers={})) as pool:
+            pool.start_phase(spec(2))
+            until_events(pool)
+            server.stop()
+            failures = 0
+            deadline_ns = monotonic_ns() + 30 * NS_PER_S
+            while failures < 2 and monotonic_ns() < deadline_ns:
+                failures += pool.poll(0.1).failures
+            columns = pool.stop_phase()
+    finally:
+        server.stop()
+    assert {"connect", "closed_before_response", "cut"} & set(columns.texts["failure"])
+
+
+def find_out(pool: LocalPool, when: str) -> None:
+    if when == "stopping":
+        pool.stop_phase()
+    elif when == "idle":
+        pool.start_phase(spec(4))
+    poll_to_the_end(pool)
+
+
+def poll_to_the_end(pool: LocalPool) -> None:
+    """Poll until something is raised, or for so long that nothing will be."""
+    for _ in range(round(END_S * 10)):
+        pool.poll(0.1)
+
+
+def until_events(pool: LocalPool) -> None:
+    deadline_ns = monotonic_ns() + round(WAIT_S * NS_PER_S)
+    while not pool.poll(0.05).activations:
+        assert monotonic_ns() < deadline_ns
+
+
+@pytest.mark.parametrize("when", ["idle", "running", "stopping"])
+def test_a_killed_worker_is_named(server: SimServer, when: str) -> None:
+    before = children()
+    pool = LocalPool(2, config(server))
+    try:
+        # Started one after the other.
+        victim = sorted(children() - before)[1]
+        if when != "idle":
+            pool.start_phase(spec(4))
+            until_events(pool)
+        os.kill(victim, signal.SIGKILL)
+        gone(victim)
+        with pytest.raises(LoadError, match="load worker 1 is gone") as caught:
+            find_out(pool, when)
+        assert caught.value.remedy
+    finally:
+        pool.close()
+    assert children() == before
+
+
+def gone(*pids: int) -> None:
+    deadline_ns = monotonic_ns() + round(END_S * NS_PER_S)
+    while left := [pid for pid in pids if runs(pid)]:
+        assert monotonic_ns() < deadline_ns, f"still there: {left}"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"dataset": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"tokenizer": str(DEMO_SET)}, "no tokenizer.json in it"),
+        ({"max_prompt_tokens": "many"}, "max_prompt_tokens"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why(server: SimServer, changes: dict[str, Any], cause: str) -> None:
+    before = children()
+    began_ns = monotonic_ns()
+    with pytest.raises(LoadError) as caught:
+        LocalPool(2, config(server) | changes)
+    assert cause in str(caught.value)
+    assert API_KEY not in str(caught.value)
+    # Far below the time that a worker has to get ready: nobody waits for one that has failed.
+    assert monotonic_ns() - began_ns < END_S * NS_PER_S
+    assert children() == before
+
+
+def broken_demo_set(folder: Path) -> Path:
+    """Copy the demo set and break one of its trajectories."""
+    shutil.copytree(DEMO_SET, folder)
+    path = folder / "trajectories" / "demo-07.json.gz"
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    document["messages"][0] = 5
+    path.write_bytes(gzip.compress(json.dumps(document).encode()))
+    return folder
+
+
+def test_an_error_while_agents_run_ends_the_phase(server: SimServer) -> None:
+    """Nobody may wait for an agent that an error of ours has stopped."""
+    with pool_of(1, config(server)) as pool:
+        pool.start_phase(spec(3, trajectories=("demo-01", "no-such-trajectory")))
+        with pytest.raises(LoadError, match="no-such-trajectory") as caught:
+            poll_to_the_end(pool)
+        assert "load worker 0 failed" in str(caught.value)
+
+
+def test_a_broken_trajectory_is_named_before_anything_is_sent(server: SimServer, tmp_path: Path) -> None:
+    dataset = broken_demo_set(tmp_path / "set")
+    with pytest.raises(LoadError, match="demo-07") as caught:
+        LocalPool(1, config(server, dataset=str(dataset)))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_closing_ends_the_workers_at_once(server: SimServer, running: bool) -> None:
+    before = children()
+    pool = LocalPool(2, config(server))
+    workers = children() - before
+    if running:
+        pool.start_phase(spec(4))
+        until_events(pool)
+    began_ns = monotonic_ns()
+    pool.close()
+    assert not any(map(runs, workers))
+    # execnet kills what has not ended by itself after 5 s.
+    assert monotonic_ns() - began_ns < 4.5 * NS_PER_S
+    pool.close()
+
+
+CONTROLLER = """
+import json, sys, time
+from pytest_agentperf.core.phase import PhaseSpec
+from pytest_agentperf.load.pool import LocalPool
+config, spec = json.loads(sys.stdin.readline())
+spec["trajectories"] = tuple(spec["trajectories"])
+pool = LocalPool(2, config)
+pool.start_phase(PhaseSpec(**spec))
+while not pool.poll(0.05).activations:
+    pass
+print("running", flush=True)
+time.sleep(600)
+"""
+
+
+def test_workers_end_when_the_controller_is_killed(server: SimServer) -> None:
+    phase = spec(4)
+    wire = {name: getattr(phase, name) for name in PhaseSpec.__slots__}
+    controller = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    workers: set[int] = set()
+    try:
+        assert controller.stdin is not None
+        assert controller.stdout is not None
+        controller.stdin.write(json.dumps([config(server), wire]).encode() + b"\n")
+        controller.stdin.flush()
+        assert controller.stdout.readline() == b"running\n"
+        workers = children(controller.pid)
+        assert len(workers) == 2
+        controller.kill()
+        gone(*workers)
+    finally:
+        controller.kill()
+        controller.communicate()
+        for pid in filter(runs, workers):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_the_key_is_on_no_command_line(server: SimServer) -> None:
+    before = children()
+    with pool_of(1, config(server)):
+        (worker,) = children() - before
+        for name in ("cmdline", "environ"):
+            assert API_KEY.encode() not in Path(f"/proc/{worker}/{name}").read_bytes()

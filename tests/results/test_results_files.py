@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from results_support import S, columns, phase
+
+from pytest_agentperf.core.leaderboard import Leaderboard
+from pytest_agentperf.core.records import INT_COLUMNS, TEXT_COLUMNS
+from pytest_agentperf.results.artifact import software_versions, store_phase, write_leaderboard
+from pytest_agentperf.results.files import new_file
+from pytest_agentperf.results.records_file import write_records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def board() -> Leaderboard:
+    return Leaderboard(created_utc="2026-06-12T00:00:00+00:00", software=software_versions(), entries=())
+
+
+def test_records_are_read_in_one_line(tmp_path: Path) -> None:
+    records = columns(good=2, failed=1)
+    write_records(tmp_path / "r.parquet", phase(records, window_open_ns=S, window_close_ns=2 * S), records)
+    frame = pd.read_parquet(tmp_path / "r.parquet")
+    assert list(frame.columns) == [*INT_COLUMNS, *TEXT_COLUMNS, "in_window"]
+    assert frame["t_sent_ns"].tolist() == [0, S, 2 * S]
+    assert frame["in_window"].tolist() == [False, True, False], "half open: [open, close)"
+    assert frame["failure"].isna().tolist() == [True, True, False]
+    assert frame["failure_detail"].iloc[2] == "HTTP 503: busy"
+    assert frame["t_first_ns"].isna().tolist() == [False, False, True]
+    schema = pq.read_schema(tmp_path / "r.parquet")
+    assert {str(schema.field(name).type) for name in INT_COLUMNS} == {"int64"}
+    # What was missing is null, never the -1 of memory.
+    assert not (frame.select_dtypes("number") < 0).any().any()
+
+
+def test_records_of_no_request(tmp_path: Path) -> None:
+    records = columns(good=0)
+    write_records(tmp_path / "r.parquet", phase(records), records)
+    assert len(pd.read_parquet(tmp_path / "r.parquet")) == 0
+
+
+def test_a_phase_is_stored_under_its_number(tmp_path: Path) -> None:
+    records = columns()
+    stored = store_phase(tmp_path / "run", phase(records, phase=7, n_agents=12), records)
+    assert stored.records == "requests/007-ramp-12.parquet"
+    assert (tmp_path / "run" / stored.records).is_file()
+    with pytest.raises(FileExistsError):
+        store_phase(tmp_path / "run", phase(records, phase=7, n_agents=12), records)
+
+
+def test_a_leaderboard_is_written_once(tmp_path: Path) -> None:
+    path = write_leaderboard(tmp_path / "run", board())
+    text = path.read_text(encoding="utf-8")
+    assert Leaderboard.model_validate_json(text) == board()
+    assert text.startswith('{\n  "schema": "agentperf-leaderboard/1",')
+    with pytest.raises(FileExistsError):
+        write_leaderboard(tmp_path / "run", board().model_copy(update={"created_utc": "later"}))
+    assert path.read_text(encoding="utf-8") == text
+    assert [p.name for p in path.parent.iterdir()] == ["leaderboard.json"]
+
+
+def test_half_a_file_never_shows(tmp_path: Path) -> None:
+    def stopped_half_way() -> None:
+        with new_file(tmp_path / "a") as file:
+            file.write(b"half")
+            assert not (tmp_path / "a").exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped_half_way()
+    assert list(tmp_path.iterdir()) == []

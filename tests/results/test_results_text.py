@@ -1,0 +1,163 @@
+"""What people and CI read of a result: tables, lines and JUnit properties."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from results_support import TIER, columns, phase, tier_result
+
+from pytest_agentperf.core.phase import PhaseStatus, Stage
+from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.results.junit import properties
+from pytest_agentperf.results.phase_text import result_text, status_text
+from pytest_agentperf.results.tables import agents_text, explain, number, render, summary_table, verdict_table
+
+if TYPE_CHECKING:
+    from pytest_agentperf.core.leaderboard import Entry
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "4 agents"),
+        ({"at_least": True, "failed_min": None}, "at least 4 agents"),
+        ({"agents": 0, "passed_max": 0, "failed_min": 1}, "0 agents"),
+        ({"agents": None, "complete": False}, "incomplete (at least 4, fewer than 5)"),
+        ({"agents": None, "complete": False, "failed_min": None}, "incomplete (at least 4)"),
+        ({"agents": None, "complete": False, "passed_max": 0, "failed_min": None}, "incomplete (none passed)"),
+        ({"agents": None, "verdict": Verdict.INVALID}, "no valid capacity (at least 4, fewer than 5)"),
+    ],
+)  # fmt: skip
+def test_agents_in_words(changes: dict[str, Any], text: str) -> None:
+    assert agents_text(tier_result(**changes)) == text
+
+
+def test_verdict_table_is_ordered_by_agents_and_shows_infinity() -> None:
+    phases = [
+        phase(columns(good=1, failed=2), n_agents=10, phase=1),
+        phase(columns(), n_agents=2, phase=2, kind="confirm"),
+        phase(columns(good=0), n_agents=3, phase=3, kind="bisect", invalid=True),
+        phase(columns(), n_agents=1, phase=0, kind="warmup", verdicts=()),
+    ]
+    rows = [line.split() for line in verdict_table(tier_result(), phases).splitlines()]
+    assert rows[0] == [
+        "agents",
+        "phase",
+        "verdict",
+        "speed",
+        "P25",
+        "TTFT",
+        "P95",
+        "tok/s",
+        "requests",
+        "failed",
+    ]
+    assert rows[1][:5] == ["2", "confirm", "PASS", "20.0", "1.00"]
+    assert rows[2] == ["3", "bisect", "INVALID", "–", "–", "–", "–", "–"]
+    assert rows[3][:5] == ["10", "ramp", "FAIL", "0.0", "∞"]
+    assert rows[3][-2:] == ["3", "2"]
+
+
+def test_explain_names_the_constraint_the_reason_and_contradictions() -> None:
+    result = tier_result(
+        expected_agents=8,
+        binding_constraint="ttft_p95",
+        reason="why it ended",
+        contradictions=("5 failed, 6 passed",),
+    )
+    lines = explain(result, []).splitlines()
+    assert lines[:4] == [
+        f"tier1 ({TIER}): 4 agents, expected 8 or more",
+        "  binding constraint: time to first token (P95), violated at 5 agents",
+        "  why it ended",
+        "  contradiction: 5 failed, 6 passed",
+    ]
+    assert "survival" in explain(tier_result(binding_constraint="survival"), [])
+    assert "binding" not in explain(tier_result(failed_min=None, at_least=True), [])
+
+
+def test_summary_marks_what_is_only_a_bound() -> None:
+    entry = SimpleNamespace(
+        system={"name": "box"},
+        tiers=[
+            tier_result(),
+            tier_result(at_least=True, expected_agents=3),
+            tier_result(agents=None, complete=False),
+            tier_result(agents=None, passed_max=0),
+        ],
+    )
+    rows = [line.split() for line in summary_table([cast("Entry", entry)]).splitlines()[1:]]
+    assert [row[6:8] for row in rows] == [["4", "–"], ["≥4", "3"], ["≥4?", "–"], ["–", "–"]]
+
+
+def test_numbers_and_columns() -> None:
+    assert number(61354.4, 0) == "61,354"
+    assert number(None) == "–"
+    assert number(None, otherwise="∞") == "∞"
+    assert render([["name", "n"], ["a", "1,234"], ["long name", "5"]]).splitlines() == [
+        "  name           n",
+        "  a          1,234",
+        "  long name      5",
+    ]
+
+
+def status(**changes: Any) -> PhaseStatus:
+    values: dict[str, Any] = {
+        "kind": "ramp", "n_agents": 8, "stage": Stage.WINDOW, "elapsed_s": 40.0, "window_s": 10.25,
+        "window_min_s": 600.0, "trajectories": 3, "trajectories_min": 30, "agents_short": 5, "in_flight": 2,
+        "failures": 0, "ttft_p95_s": 1.5, "output_speed_p25_tok_s": 25.04,
+    }  # fmt: skip
+    return PhaseStatus(**(values | changes))
+
+
+def test_live_line_stands_against_the_stop_rule() -> None:
+    text = status_text(status())
+    for part in (
+        "ramp 8 agents",
+        "window 10.2/600 s",
+        "P25 25.0 tok/s",
+        "P95 1.50 s",
+        "3/30 traj",
+        "5 agents short",
+    ):
+        assert part in text
+    assert "failed" not in text
+    assert "7 failed" in status_text(status(failures=7))
+    assert "2 in flight" in status_text(status(stage=Stage.DRAIN))
+    early = status_text(status(stage=Stage.RAMP, ttft_p95_s=None, output_speed_p25_tok_s=None))
+    assert "ramp-in 40 s" in early
+    assert "P25" not in early
+
+
+def test_finished_phase_on_a_line() -> None:
+    text = result_text(phase(columns(), n_agents=1))
+    assert " ".join(text.split()) == "ramp 1 agent: P25 20.0 tok/s, P95 TTFT 1.00 s, tier1 PASS (100.0 s)"
+    assert "P95 TTFT ∞ s, tier1 FAIL" in result_text(phase(columns(good=1, failed=1)))
+    assert result_text(phase(columns(), invalid=True)).endswith(
+        "\n  the client was late\n  → use more workers"
+    )
+
+
+def test_properties_are_plain_and_what_is_unknown_is_left_out() -> None:
+    entry = cast(
+        "Entry",
+        SimpleNamespace(
+            comparable=SimpleNamespace(value=False), simulated=True, dataset=SimpleNamespace(digest="d")
+        ),
+    )
+    result = phase(columns())
+    found = properties(entry, tier_result(metrics=result.metrics), verdict="PASS")
+    assert found["agentperf.ttft_p95_s"] == 1.0
+    assert found["agentperf.output_speed_p25_tok_s"] == 20.0
+    assert found["agentperf.agents"] == 4
+    # Exactly these: execnet refuses subclasses, as numpy's floats and enumerations are.
+    assert {type(value) for value in found.values()} == {str, int, float}
+    assert not {"agentperf.reason", "agentperf.expected_agents", "agentperf.agents_per_mw"} & set(found)
+    infinite = phase(columns(good=0, failed=2))
+    found = properties(entry, tier_result(agents=0, metrics=infinite.metrics, reason="r"), verdict="FAIL")
+    assert "agentperf.ttft_p95_s" not in found
+    assert found["agentperf.output_speed_p25_tok_s"] == 0.0
+    assert found["agentperf.agents"] == 0
+    assert found["agentperf.reason"] == "r"
