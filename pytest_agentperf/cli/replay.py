@@ -20,7 +20,7 @@ from pytest_agentperf.config.system import (
     load_system,
 )
 from pytest_agentperf.core.errors import ConfigError, LoadError
-from pytest_agentperf.results.phase_text import result_text, status_text
+from pytest_agentperf.results.phase_text import agents_count, result_text, status_text
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.tables import number
 
@@ -131,7 +131,7 @@ class _Display:
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Say so."""
-        print(f"{kind}, {n_agents} agents", file=sys.stderr)
+        print(f"{kind}, {agents_count(n_agents)}", file=sys.stderr)
 
     def phase_status(self, status: PhaseStatus) -> None:
         """Update the line."""

@@ -164,7 +164,7 @@ class _TierSearch:
             invalid = self.invalid_in_a_row[n] = self.invalid_in_a_row.get(n, 0) + 1
             wanted = self.wanted()
             if wanted is not None and wanted[0] == n and invalid > self.rules.invalid_retries:
-                self.ended = f"{invalid} {verdict} phases at {n} agents: {reason or 'no reason given'}"
+                self.ended = f"{verdict} at N = {n} in {invalid} attempts: {reason or 'no reason given'}"
             return
         self.invalid_in_a_row.pop(n, None)
         if verdict is Verdict.PASS:

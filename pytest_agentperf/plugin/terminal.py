@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
@@ -12,6 +13,8 @@ from pytest_agentperf.results.phase_text import agents_count, result_text, statu
 from pytest_agentperf.results.tables import notes, summary_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from pytest_agentperf.config.run import RunSettings
@@ -39,7 +42,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """For xdist's workers, whose output nobody sees, and for `-q`."""
+    """For `-q`."""
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Show nothing."""
@@ -125,10 +128,42 @@ class TerminalProgress:
             self._line_open = True
 
 
+class LogProgress:
+    """For xdist's workers, whose output nobody sees: lines in the run directory, to follow with `tail -f`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._last_line_ns = monotonic_ns()
+
+    def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
+        """Wait for something to tell."""
+
+    def phase_status(self, status: PhaseStatus) -> None:
+        """Write a line a minute."""
+        if monotonic_ns() - self._last_line_ns > _QUIET_LINE_EVERY_NS:
+            self._write(status_text(status))
+
+    def phase_finished(self, result: PhaseResult) -> None:
+        """Write the phase's line."""
+        self._write(result_text(result))
+
+    def end(self) -> None:
+        """Write nothing more."""
+
+    def _write(self, text: str) -> None:
+        self._last_line_ns = monotonic_ns()
+        # The directory comes with the first records.
+        if self._folder.is_dir():
+            with (self._folder / "progress.log").open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+
 def make_progress(session: AgentPerfSession, settings: RunSettings) -> Progress:
     """Return the display that fits the session."""
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
-    if session.is_worker or reporter is None or session.config.get_verbosity() < 0:
+    if session.is_worker:
+        return LogProgress(session.run_folder(settings))
+    if reporter is None or session.config.get_verbosity() < 0:
         return NoProgress()
     return TerminalProgress(reporter, session.config, settings.system.name)
 

@@ -66,7 +66,9 @@ def build_entry(
         *isolation,
     )
     token_verification = "not verified: this version does not recount the answers"
-    incomparable = [f"deviation from the ruleset: {d.rule}" for d in deviations]
+    incomparable = []
+    if deviations:
+        incomparable.append(f"deviations from the ruleset: {', '.join(d.rule for d in deviations)}")
     if not settings.ruleset.official:
         incomparable.append(f"the ruleset {settings.ruleset.id} is not an official one")
     if simulated:

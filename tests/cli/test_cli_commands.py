@@ -178,7 +178,7 @@ def test_replay_writes_records_and_numbers(
     assert f"requests {int(frame['in_window'].sum())} in a window of 0." in shown.out
     assert "deviation: min_window_s 2.0 → 0.3" in shown.out
     assert shown.out.endswith("records: out.parquet\n")
-    assert shown.err == "warmup, 1 agents\nfixed, 2 agents\n"
+    assert shown.err == "warmup, 1 agent\nfixed, 2 agents\n"
     assert "sk-agentperf" not in shown.out + shown.err
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
     # Again: refused at once, and the file is as it was.

@@ -251,7 +251,7 @@ def test_invalid_again_and_again_ends_the_search_and_says_why(kind: str) -> None
     assert steps(probes)[-2] == steps(probes)[-1]
     assert steps(probes)[-3] != steps(probes)[-1]
     assert (outcome.status, outcome.agents) == (Status.INVALID, None)
-    assert outcome.reason == f"2 INVALID phases at {probes[-1].n_agents} agents: the loop ran late"
+    assert outcome.reason == f"INVALID at N = {probes[-1].n_agents} in 2 attempts: the loop ran late"
     assert outcome.passed_max == {"ramp": 4, "bisect": 4, "confirm": 6}[kind]
     assert outcome.failed_min == {"ramp": None, "bisect": 8, "confirm": 7}[kind]
 
@@ -259,7 +259,7 @@ def test_invalid_again_and_again_ends_the_search_and_says_why(kind: str) -> None
 def test_retries_are_the_rulesets() -> None:
     outcome, probes = search(lambda _: INVALID, rules(invalid_retries=3))
     assert len(probes) == 4
-    assert (outcome.reason or "").startswith("4 INVALID phases at 1 agents")
+    assert (outcome.reason or "").startswith("INVALID at N = 1 in 4 attempts")
     assert (
         search(at(1, INVALID, INVALID, INVALID, otherwise=carries(3)), rules(invalid_retries=3))[0].agents
         == 3
