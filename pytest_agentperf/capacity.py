@@ -8,19 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 from pytest_agentperf.clock import NS_PER_S, RealClock
-from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
 from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.errors import ConfigError, EndpointError
 from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
 from pytest_agentperf.core.search import CapacitySearch, Probe, SearchRules, Status, TierOutcome
-from pytest_agentperf.core.verdict import Verdict, binding_constraint
+from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES, Verdict, binding_constraint
 from pytest_agentperf.dataset import DatasetStore, PreparedSource, open_dataset
-from pytest_agentperf.deployed import BudgetSpent, OpenDeployment, PhaseRun, max_prompt_tokens
+from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
+from pytest_agentperf.opening import NotRunnable, max_prompt_tokens, open_deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
@@ -40,14 +41,17 @@ class Observer(Protocol):
         """A phase has ended; returns the result, with the name of its records file if it was stored."""
 
 
-class NotRunnable(Exception):
-    """The system cannot be measured here; the text says which variable or key to set."""
-
-
 class CapacityRun:
     """Measures the capacity of one system at the tiers of one suite."""
 
-    def __init__(self, settings: RunSettings, observer: Observer, clock: BlockingClock | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        observer: Observer,
+        *,
+        clock: BlockingClock | None = None,
+        open_: Callable[[str, RunSettings, PreparedSource, BlockingClock], Deployed] = open_deployment,
+    ) -> None:
         self.settings = settings
         self.phases: list[PhaseResult] = []
         self.request_parameters: dict[str, dict[str, object]] = {}
@@ -55,9 +59,13 @@ class CapacityRun:
         self.simulated = False
         self._observer = observer
         self._clock = clock or RealClock()
+        self._open_deployment = open_
         self._source: PreparedSource | None = None
-        self._open: dict[str, OpenDeployment] = {}
+        self._open: dict[str, Deployed] = {}
         self._searches: dict[str, CapacitySearch] = {}
+        self._crashes: set[tuple[str, int]] = set()
+        """Deployments and numbers of agents at which the server crashed."""
+        self._next_phase = 0
         self._start_ns: int | None = None
         self._tokens = 0
         self._out_of_budget: str | None = None
@@ -74,7 +82,7 @@ class CapacityRun:
         """End workers and launched servers."""
         while self._open:
             _, deployment = self._open.popitem()
-            deployment.__exit__(None, None, None)
+            deployment.close()
 
     @property
     def source(self) -> PreparedSource:
@@ -97,15 +105,10 @@ class CapacityRun:
         deployment = self._opened(name)
         search = self._searches[name]
         while self._out_of_budget is None and (probe := search.next_probe(tier)):
-            run = self._run_probe(deployment, probe)
+            run = self._phase(deployment, probe.kind, probe.n_agents, attempt=probe.attempt)
             if run is None:
                 break
-            reasons = [verdict.reason for verdict in run.result.verdicts if verdict.tier == tier]
-            search.record(
-                probe,
-                {verdict.tier: verdict.verdict for verdict in run.result.verdicts},
-                reason=reasons[0] if reasons else None,
-            )
+            _record(search, probe, run.result, tier)
         return self._tier_result(tier, name, search.outcome(tier))
 
     def known(self, tier: str) -> TierResult | None:
@@ -140,26 +143,17 @@ class CapacityRun:
             if (found := self.settings.deployment_for(name)) and found[0] == deployment
         ]
 
-    def _opened(self, name: str) -> OpenDeployment:
+    def _opened(self, name: str) -> Deployed:
         if name in self._open:
             return self._open[name]
-        config = self.settings.system.deployments[name]
-        endpoint = resolve_endpoint(
-            config.endpoint, where=f"{self.settings.system_path} (deployments.{name})"
-        )
-        if isinstance(endpoint, NotConfigured):
-            raise NotRunnable(endpoint.reason)
-        opened = OpenDeployment(name, config, self.settings, endpoint, self.source, self._clock)
-        try:
-            opened.__enter__()
-        except EndpointError as error:
-            raise _without_key(error, endpoint.headers) from None
+        opened = self._open_deployment(name, self.settings, self.source, self._clock)
         self._open[name] = opened
-        self._start_ns = self._start_ns or self._clock.now_ns()
-        self.simulated |= opened.simulated
+        if self._start_ns is None:
+            self._start_ns = self._clock.now_ns()
+        self.simulated |= opened.server.simulated
         self.request_parameters[name] = dict(opened.parameters)
-        self.power_sources[name] = opened.power_source()
-        start = self.settings.start or config.search_start or 1
+        self.power_sources[name] = opened.sampler.source
+        start = self.settings.start or opened.deployment.search_start or 1
         rules = SearchRules.from_ruleset(
             self.settings.ruleset,
             start=min(start, self.settings.max_agents),
@@ -167,36 +161,40 @@ class CapacityRun:
         )
         # A deployment that is opened again goes on where its search was.
         self._searches.setdefault(name, CapacitySearch((tier.name for tier in self.tiers_of(name)), rules))
-        if self.settings.ruleset.warmup_agents:
-            try:
-                _check_warmup(
-                    self._phase(opened, "warmup", self.settings.ruleset.warmup_agents, attempt=0), opened
-                )
-            except BaseException:
-                # The next tier must not find it open and take it for warm.
-                del self._open[name]
-                opened.__exit__(None, None, None)
-                raise
+        try:
+            self._warm_up(opened)
+        except BaseException:
+            # The next tier must not find it open and take it for warm.
+            del self._open[name]
+            opened.close()
+            raise
         return opened
 
-    def _run_probe(self, deployment: OpenDeployment, probe: Probe) -> PhaseRun | None:
-        return self._phase(deployment, probe.kind, probe.n_agents, attempt=probe.attempt)
+    def _warm_up(self, deployment: Deployed) -> None:
+        n_agents = min(self.settings.ruleset.warmup_agents, self.settings.max_agents)
+        if n_agents:
+            _check_warmup(self._phase(deployment, "warmup", n_agents, attempt=0), deployment)
 
     def _phase(
-        self, deployment: OpenDeployment, kind: PhaseKind, n_agents: int, *, attempt: int
+        self, deployment: Deployed, kind: PhaseKind, n_agents: int, *, attempt: int
     ) -> PhaseRun | None:
         """Run one phase; None if the budget ran out, and then nothing of it is kept."""
         if self._over_budget(0):
             return None
-        deployment.wait_idle()
+        if deployment.needs_revival:
+            deployment.revive()
+            self._warm_up(deployment)
+        # Never the same number twice, whatever becomes of the phase: isolation prefixes are made from it.
+        number, self._next_phase = self._next_phase, self._next_phase + 1
         self._observer.phase_started(kind, n_agents, deployment.name)
         try:
             run = deployment.run_phase(
                 kind,
                 n_agents,
-                phase=len(self.phases),
+                phase=number,
                 attempt=attempt,
                 tiers=self.tiers_of(deployment.name),
+                crashed_before=(deployment.name, n_agents) in self._crashes,
                 on_status=self._observer.phase_status,
                 spent=self._over_budget,
             )
@@ -205,11 +203,14 @@ class CapacityRun:
         self._tokens += run.tokens
         run = run._replace(result=self._observer.phase_finished(run.result, run.columns))
         self.phases.append(run.result)
+        if kind != "warmup" and any(reason.code == "server_crashed" for reason in run.result.invalid):
+            self._crashes.add((deployment.name, n_agents))
         return run
 
     def _over_budget(self, fresh_tokens: int) -> bool:
         budget = self.settings.budget
-        elapsed_s = (self._clock.now_ns() - (self._start_ns or self._clock.now_ns())) / NS_PER_S
+        now_ns = self._clock.now_ns()
+        elapsed_s = (now_ns - (now_ns if self._start_ns is None else self._start_ns)) / NS_PER_S
         if budget.seconds is not None and elapsed_s > budget.seconds:
             self._out_of_budget = f"the budget of {budget.seconds:g} s was spent"
         if budget.tokens is not None and self._tokens + fresh_tokens > budget.tokens:
@@ -269,7 +270,17 @@ class CapacityRun:
         )
 
 
-def _check_warmup(run: PhaseRun | None, deployment: OpenDeployment) -> None:
+def _record(search: CapacitySearch, probe: Probe, result: PhaseResult, tier: str) -> None:
+    """Tell the search what a phase says about every tier."""
+    search.record(
+        probe,
+        {verdict.tier: verdict.verdict for verdict in result.verdicts},
+        reason=next((verdict.reason for verdict in result.verdicts if verdict.tier == tier), None),
+        load_generator=bool(result.invalid) and all(r.code in LOAD_GENERATOR_CODES for r in result.invalid),
+    )
+
+
+def _check_warmup(run: PhaseRun | None, deployment: Deployed) -> None:
     """Raise EndpointError if not one request of the warm-up succeeded: that is no capacity of 0."""
     if run is None or not len(run.columns) or not run.columns.failed.all():
         return
@@ -277,18 +288,9 @@ def _check_warmup(run: PhaseRun | None, deployment: OpenDeployment) -> None:
     raise EndpointError(
         f"all {len(run.columns)} requests of the warm-up failed; the first: {failure}"
         + (f" ({detail})" if detail else ""),
-        where=deployment.url,
+        where=deployment.server.url,
         remedy="see the server's log; `agentperf replay` runs one phase for a closer look",
     )
-
-
-def _without_key(error: EndpointError, headers: Mapping[str, str]) -> EndpointError:
-    """Return the error without the API key: there are servers that quote it when they refuse a request."""
-    what = error.what
-    for value in headers.values():
-        for secret in (value, *value.split()):
-            what = what.replace(secret, "***") if len(secret) >= 8 else what
-    return EndpointError(what, where=error.where, remedy=error.remedy)
 
 
 def _last(
@@ -305,8 +307,7 @@ def _last(
 
 
 def _trajectories_per_hour(phase: PhaseResult) -> float | None:
-    """Return the rate at which trajectories completed, over the phase up to the end of its window."""
-    elapsed_ns = phase.window_close_ns - phase.start_ns
-    if phase.metrics is None or elapsed_ns <= 0:
+    """Return the rate at which trajectories completed inside the window, over which power is measured too."""
+    if phase.metrics is None:
         return None
-    return phase.metrics.trajectories_completed / (elapsed_ns / NS_PER_S) * 3600
+    return phase.metrics.trajectories_in_window / phase.metrics.window_s * 3600

@@ -1,44 +1,28 @@
-"""An open deployment: its server (launched or attached), its load workers, its power source; and phases on it."""
+"""One deployment, ready for phases: composed of a server, a load pool and a power sampler, whatever they are."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_agentperf.clock import NS_PER_S, RealClock
 from pytest_agentperf.core.energy import integrate
 from pytest_agentperf.core.errors import EndpointError, LoadError
 from pytest_agentperf.core.leaderboard import PhaseResult
-from pytest_agentperf.core.metrics import measure, percentile
-from pytest_agentperf.core.phase import (
-    Phase,
-    PhaseKind,
-    PhaseSpec,
-    PhaseStatus,
-    Stage,
-    StopRule,
-    stagger_ns,
-)
-from pytest_agentperf.core.records import RequestColumns, RequestKey
+from pytest_agentperf.core.metrics import PhaseMetrics, measure, percentile
+from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseSpec, PhaseStatus, Stage, StopRule, stagger_ns
+from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint, is_alive, requests_in_server
-from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
-from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.sse import decode
-from pytest_agentperf.power.sim import NoPowerSampler, SimPowerSampler
-from pytest_agentperf.sim.process import SimServer
-from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
 
-    from pytest_agentperf.config.run import ResolvedEndpoint, RunSettings
-    from pytest_agentperf.config.system import Deployment
-    from pytest_agentperf.core.ports import BlockingClock, PowerSampler
+    from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool, PowerSampler, Server
+    from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.slo import SloTier
-    from pytest_agentperf.dataset import PreparedSource
 
+NS_PER_S = 1_000_000_000
 _POLL_S = 0.1
 # The live percentiles are those of the last answers: all of them would cost more than they tell.
 _SHOWN_ANSWERS = 2_000
@@ -57,112 +41,69 @@ class BudgetSpent(Exception):
     """The budget ran out inside a phase; the phase is discarded."""
 
 
-class OpenDeployment:
-    """One deployment, ready to run phases; use as a context manager."""
+class Deployed:
+    """Runs phases on one deployment and judges them."""
 
     def __init__(
         self,
         name: str,
-        deployment: Deployment,
         settings: RunSettings,
-        endpoint: ResolvedEndpoint,
-        source: PreparedSource,
-        clock: BlockingClock | None = None,
+        *,
+        server: Server,
+        open_pool: Callable[[], LoadPool],
+        open_sampler: Callable[[], PowerSampler],
+        trajectories: Sequence[str],
+        clock: BlockingClock,
     ) -> None:
-        self._clock = clock or RealClock()
         self.name = name
-        self.deployment = deployment
         self.settings = settings
-        self._endpoint = endpoint
-        self._source = source
-        self._sim: SimServer | None = None
-        self._pool: LocalPool | None = None
-        self._sampler: PowerSampler = NoPowerSampler()
-        self._crashes: Counter[int] = Counter()
-        self.model = deployment.endpoint.model or settings.suite.model
-        self.parameters = settings.suite.request_parameters(deployment.serving.framework)
+        self.deployment = settings.system.deployments[name]
+        self.server = server
+        self.parameters = settings.suite.request_parameters(self.deployment.serving.framework)
+        self.needs_revival = False
+        self._open_pool = open_pool
+        self._open_sampler = open_sampler
+        self._trajectories = tuple(trajectories)
+        self._clock = clock
+        self._pool: LoadPool | None = None
+        self._sampler: PowerSampler | None = None
 
     @property
-    def simulated(self) -> bool:
-        """Return whether the server is the built-in simulation."""
-        return self.deployment.endpoint.builtin is not None
+    def sampler(self) -> PowerSampler:
+        """Return the power source."""
+        if self._sampler is None:
+            self._sampler = self._open_sampler()
+        return self._sampler
 
-    @property
-    def url(self) -> str:
-        """Return the endpoint's base URL."""
-        return self._sim.url if self._sim is not None else self._endpoint.url or ""
+    def close(self) -> None:
+        """End the workers and what was launched."""
+        self._drop_pool()
+        self.server.stop()
 
-    def __enter__(self) -> Self:
-        try:
-            self._open()
-        except BaseException:
-            self._close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
-    def _open(self) -> None:
-        if self.simulated:
-            engine = self.deployment.simulate
-            assert engine is not None
-            sized = engine.model_copy(update={"accelerators": self.deployment.allocated_accelerators})
-            self._sim = SimServer(sized, model=self.model)
-            self._sim.start()
-        self._preflight()
-        if self.deployment.power.source == "sim":
-            self._sampler = SimPowerSampler(self.url, interval_s=self.deployment.power.interval_s)
-
-    def _close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-        if self._sim is not None:
-            self._sim.stop()
-            self._sim = None
-
-    def _preflight(self) -> None:
-        """Ask once for what every request will ask: seconds now, or hours lost later."""
-        check_endpoint(self.url, self._endpoint.headers, self.model)
-        rules = self.settings.ruleset
-        body_rules = BodyRules(self.model, self.parameters, min(16, rules.max_tokens), "natural")
-        trajectory = self._source.ids()[0]
-        body = BodyBuilder(self._source, body_rules, self.settings.nonce).build(
-            RequestKey(phase=-1, attempt=0, agent=0, ordinal=0, trajectory=trajectory, turn=0)
-        )
-        answer = decode([(0, ask_once(self.url, self._endpoint.headers, body))])
+    def preflight(self, body: bytes) -> None:
+        """Ask once for what every request will ask: seconds now, or hours lost later; raises EndpointError."""
+        answer = decode([(0, self.server.ask_once(body))])
         if answer.failure == "no_usage":
             raise EndpointError(
                 "its stream has no usage, so output tokens cannot be counted",
-                where=self.url,
+                where=self.server.url,
                 remedy="make the server honour stream_options.include_usage",
             )
-        if answer.failure is not None:
+        # A server that hides the start of its reasoning shows nothing within so few tokens.
+        silent = answer.failure == "no_output" and answer.finish_reason == "length"
+        if answer.failure is not None and not silent:
             raise EndpointError(
                 f"its first answer is unusable ({answer.failure}): {answer.failure_detail}",
-                where=self.url,
+                where=self.server.url,
                 remedy="see that /chat/completions streams server-sent events with finish_reason and usage",
             )
 
-    def _workers(self) -> LocalPool:
-        if self._pool is None:
-            settings = self.settings
-            config = WorkerConfig(
-                url=self.url,
-                headers=self._endpoint.headers,
-                model=self.model,
-                parameters=self.parameters,
-                dataset=str(settings.dataset_path),
-                max_prompt_tokens=max_prompt_tokens(settings),
-                history_reasoning=settings.suite.history_reasoning,
-                ruleset=settings.ruleset,
-                tokenizer=settings.suite.tokenizer if not self.simulated else None,
-            )
-            self._pool = LocalPool(settings.workers or 1, config.model_dump())
-        return self._pool
+    def revive(self) -> None:
+        """Bring back a server that died in the last phase; raises EndpointError if it stays away."""
+        self._drop_pool()
+        self._sampler = None
+        self.server.revive(self.settings.ruleset.restart_max_s)
+        self.needs_revival = False
 
     def run_phase(
         self,
@@ -172,73 +113,68 @@ class OpenDeployment:
         phase: int,
         attempt: int,
         tiers: Sequence[SloTier],
+        crashed_before: bool,
         on_status: Callable[[PhaseStatus], None],
-        spent: Callable[[int], bool] = lambda _: False,
+        spent: Callable[[int], bool],
     ) -> PhaseRun:
-        """Run one phase to its drained end and judge it.
+        """Let the server drain, run one phase to its own drained end, and judge it.
 
-        `spent(tokens)` is asked throughout; once True the phase is broken off with BudgetSpent.
+        `crashed_before`: the server crashed at this N in an earlier attempt. `spent(tokens)` is asked throughout;
+        once True the phase is broken off with BudgetSpent.
         """
-        settings, rules = self.settings, self.settings.ruleset
-        rule = StopRule.for_warmup(rules) if kind == "warmup" else StopRule.from_ruleset(rules)
-        spec = PhaseSpec(
-            phase=phase,
-            attempt=attempt,
-            kind=kind,
-            n_agents=n_agents,
-            stagger_ns=stagger_ns(n_agents, rules),
-            seed=settings.seed,
-            nonce=settings.nonce,
-            trajectories=tuple(self._source.ids()),
-            failure_wait_ns=round(rules.failure_wait_s * NS_PER_S),
-        )
-        pool = self._workers()
-        self._sampler.start()
+        _settings, rules = self.settings, self.settings.ruleset
+        warmup = kind == "warmup"
+        idle = self._wait_idle()
+        pool, sampler = self._workers(), self.sampler
+        state: Phase | None = None
+        sampler.start()
         try:
-            state = Phase(n_agents, rule, pool.start_phase(spec))
+            start_ns = pool.start_phase(self._spec(kind, n_agents, phase, attempt))
+            state = Phase(
+                n_agents, StopRule.for_warmup(rules) if warmup else StopRule.from_ruleset(rules), start_ns
+            )
             tokens = self._follow(pool, state, kind, on_status, spent)
             columns = pool.stop_phase()
-            load = pool.describe()
+            load = dict(pool.describe())
         except LoadError as error:
             # The workers are in an unknown state: the next phase gets new ones.
-            pool.close()
-            self._pool = None
-            now_ns = self._clock.now_ns()
-            state = Phase(n_agents, rule, now_ns)
-            state.open_ns = state.close_ns = state.end_ns = now_ns
+            self._drop_pool()
             columns, tokens, load = RequestColumns.concatenate([]), 0, {"error": str(error)}
         except BaseException:
-            pool.close()
-            self._pool = None
+            self._drop_pool()
             raise
         finally:
-            readings = self._sampler.stop()
-        open_ns, close_ns = state.open_ns or state.start_ns, state.close_ns or state.start_ns
-        invalid = self._invalid_reasons(columns, n_agents, load)
-        inside = columns.sent_within(open_ns, close_ns).any()
-        metrics = (
-            measure(
+            readings = sampler.stop()
+        now_ns = self._clock.now_ns()
+        begun_ns = state.start_ns if state else now_ns
+        open_ns, close_ns = begun_ns, begun_ns
+        if state is not None and state.open_ns is not None and state.close_ns is not None:
+            open_ns, close_ns = state.open_ns, state.close_ns
+        invalid = tuple(self._invalid_reasons(columns, load, idle, rules))
+        metrics = None
+        if state is not None and columns.sent_within(open_ns, close_ns).any():
+            metrics = measure(
                 columns,
                 open_ns=open_ns,
                 close_ns=close_ns,
                 trajectories_completed=state.completions,
+                trajectories_in_window=state.completions_in_window,
                 ttft_percent=rules.ttft_percentile,
                 speed_percent=rules.output_speed_percentile,
             )
-            if inside
-            else None
-        )
+        timed_out = state is not None and state.timed_out
         result = PhaseResult(
             phase=phase,
             attempt=attempt,
             kind=kind,
             deployment=self.name,
             n_agents=n_agents,
-            start_ns=state.start_ns,
+            start_ns=begun_ns,
             window_open_ns=open_ns,
             window_close_ns=close_ns,
-            end_ns=state.end_ns or close_ns,
-            timed_out=state.timed_out,
+            end_ns=(state.end_ns if state else None) or now_ns,
+            timed_out=timed_out,
+            idle_before=idle,
             records=None,
             metrics=metrics,
             energy=integrate(
@@ -252,15 +188,35 @@ class OpenDeployment:
             load=load,
             invalid=invalid,
             verdicts=tuple(
-                self._judge(tier, metrics, invalid, state.timed_out, n_agents)
-                for tier in (tiers if kind != "warmup" else ())
+                _judge(
+                    tier,
+                    metrics,
+                    invalid,
+                    timed_out=timed_out,
+                    n_agents=n_agents,
+                    crashed_before=crashed_before,
+                )
+                for tier in (() if warmup else tiers)
             ),
         )
         return PhaseRun(result, columns, tokens)
 
+    def _spec(self, kind: PhaseKind, n_agents: int, phase: int, attempt: int) -> PhaseSpec:
+        return PhaseSpec(
+            phase=phase,
+            attempt=attempt,
+            kind=kind,
+            n_agents=n_agents,
+            stagger_ns=stagger_ns(n_agents, self.settings.ruleset),
+            seed=self.settings.seed,
+            nonce=self.settings.nonce,
+            trajectories=self._trajectories,
+            failure_wait_ns=round(self.settings.ruleset.failure_wait_s * NS_PER_S),
+        )
+
     def _follow(
         self,
-        pool: LocalPool,
+        pool: LoadPool,
         state: Phase,
         kind: PhaseKind,
         on_status: Callable[[PhaseStatus], None],
@@ -290,98 +246,84 @@ class OpenDeployment:
             on_status(_status(state, kind, now_ns, events.in_flight, failures, ttft_s, speed_tok_s))
         return tokens
 
-    def _judge(
-        self,
-        tier: SloTier,
-        metrics: Any,
-        invalid: tuple[InvalidReason, ...],
-        timed_out: bool,
-        n_agents: int,
-    ) -> TierVerdict:
-        if self._crashes[n_agents] > 1 and any(reason.code == "server_crashed" for reason in invalid):
-            return TierVerdict(
-                tier=tier.name,
-                verdict=Verdict.FAIL,
-                violated=("survival",),
-                reason=f"the server crashed again at {n_agents} agents",
-            )
-        return judge(tier, metrics, invalid=invalid, timed_out=timed_out)
-
     def _invalid_reasons(
-        self, columns: RequestColumns, n_agents: int, load: dict[str, Any]
-    ) -> tuple[InvalidReason, ...]:
-        reasons = []
+        self, columns: RequestColumns, load: dict[str, Any], idle: str, rules: Ruleset
+    ) -> Iterable[InvalidReason]:
         if "error" in load:
-            reasons.append(
-                InvalidReason(
-                    code="load_worker_died", what=load["error"], remedy="see the message of the load worker"
-                )
+            yield InvalidReason(
+                code="load_worker_died", what=load["error"], remedy="see the message of the load worker"
             )
-        lag_s, limit_s = load.get("lag_p99_s", 0.0), self.settings.ruleset.client_lag_p99_max_s
-        if lag_s > limit_s:
-            reasons.append(
-                InvalidReason(
+        limit_s = rules.client_lag_p99_max_s
+        for name, what in (("lag_p99_s", "read late by"), ("send_late_p99_s", "sent late by")):
+            if load.get(name, 0.0) > limit_s:
+                yield InvalidReason(
                     code="load_generator_saturated",
-                    what=f"a load worker ran {lag_s * 1e3:.0f} ms late at P99 (limit {limit_s * 1e3:.0f} ms)",
+                    what=f"a load worker {what} {load[name] * 1e3:.0f} ms at P99 (limit {limit_s * 1e3:.0f} ms)",
                     remedy="use more load workers (--agentperf-workers) or free this machine's CPU",
                 )
+        if ours := columns.texts["failure"].count("client_resources"):
+            yield InvalidReason(
+                code="client_resources",
+                what=f"this machine had no descriptor, port or memory left for {ours} connections",
+                remedy="raise `ulimit -n` and net.ipv4.ip_local_port_range, or use fewer agents per host",
             )
-        broken = [failure for failure in columns.texts["failure"] if failure in _CONNECTION_FAILURES]
-        if broken and not self._recovers():
-            self._crashes[n_agents] += 1
-            reasons.append(
-                InvalidReason(
-                    code="server_crashed",
-                    what=f"the server was gone after the phase ({len(broken)} requests lost their connection)",
-                    remedy="see the server's log; a second crash at the same number of agents is FAIL",
-                )
+        if idle == "not reached":
+            yield InvalidReason(
+                code="server_not_idle",
+                what=f"the server still had requests {rules.idle_max_s:g} s after the phase before",
+                remedy="see that nobody else uses it, and that it ends requests whose client is gone",
             )
-            self._revive()
-        return tuple(reasons)
+        broken = sum(failure in _CONNECTION_FAILURES for failure in columns.texts["failure"])
+        if broken and (server := self.server.state()) != "alive":
+            self.needs_revival = True
+            dead = server == "dead"
+            yield InvalidReason(
+                code="server_crashed" if dead else "network_failed",
+                what=f"the server was {'gone' if dead else 'out of reach'} at the end, {broken} requests lost it",
+                remedy="see the server's log; a second crash at the same number of agents is FAIL"
+                if dead
+                else "see to the network between this machine and the server",
+            )
 
-    def _recovers(self) -> bool:
-        if self._sim is not None:
-            return self._sim.alive()
-        return is_alive(self.url, self._endpoint.headers)
-
-    def _revive(self) -> None:
-        """Restart the server we launched, or wait for the one we attached to."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-        if self._sim is not None:
-            self._sim.stop()
-            self._sim.start()
-            if isinstance(self._sampler, SimPowerSampler):
-                self._sampler = SimPowerSampler(self.url, interval_s=self.deployment.power.interval_s)
-            return
-        deadline_ns = self._clock.now_ns() + round(self.settings.ruleset.idle_max_s * NS_PER_S)
-        while self._clock.now_ns() < deadline_ns:
-            if is_alive(self.url, self._endpoint.headers):
-                return
-            self._clock.sleep(1.0)
-        raise EndpointError(
-            "the server is gone and did not come back",
-            where=self.url,
-            remedy="restart it and run again; everything measured so far is kept",
-        )
-
-    def wait_idle(self) -> None:
-        """Let the server drain between phases: until its metrics say idle, or for the ruleset's pause."""
+    def _wait_idle(self) -> Any:
+        """Let the server drain between phases, as far as its metrics tell; else pause as the ruleset says."""
         rules = self.settings.ruleset
         self._clock.sleep(rules.idle_pause_s)
         deadline_ns = self._clock.now_ns() + round(rules.idle_max_s * NS_PER_S)
-        while (left := requests_in_server(self.url)) and self._clock.now_ns() < deadline_ns:
+        while left := self.server.requests_in_flight():
+            if self._clock.now_ns() >= deadline_ns:
+                return "not reached"
             self._clock.sleep(0.1 if left < 100 else 0.5)
+        return "not verified" if left is None else "verified"
 
-    def power_source(self) -> str:
-        """Return where power is read."""
-        return self._sampler.source
+    def _workers(self) -> LoadPool:
+        if self._pool is None:
+            self._pool = self._open_pool()
+        return self._pool
+
+    def _drop_pool(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
 
-def max_prompt_tokens(settings: RunSettings) -> int:
-    """Return where trajectories are cut: context − max_tokens − isolation prefix (at most a token a character)."""
-    return settings.suite.max_context_tokens - settings.ruleset.max_tokens - 128
+def _judge(
+    tier: SloTier,
+    metrics: PhaseMetrics | None,
+    invalid: tuple[InvalidReason, ...],
+    *,
+    timed_out: bool,
+    n_agents: int,
+    crashed_before: bool,
+) -> TierVerdict:
+    if crashed_before and any(reason.code == "server_crashed" for reason in invalid):
+        return TierVerdict(
+            tier=tier.name,
+            verdict=Verdict.FAIL,
+            violated=("survival",),
+            reason=f"the server crashed again at {n_agents} agents",
+        )
+    return judge(tier, metrics, invalid=invalid, timed_out=timed_out)
 
 
 def _status(
@@ -394,6 +336,7 @@ def _status(
     speed_tok_s: Iterable[float],
 ) -> PhaseStatus:
     opened = state.open_ns is not None and now_ns > state.open_ns
+    ttft, speed = list(ttft_s), list(speed_tok_s)
     return PhaseStatus(
         kind=kind,
         n_agents=state.n_agents,
@@ -406,6 +349,6 @@ def _status(
         agents_short=state.agents_short_of_quota,
         in_flight=in_flight,
         failures=failures,
-        ttft_p95_s=percentile(list(ttft_s), 95) if ttft_s else None,
-        output_speed_p25_tok_s=percentile(list(speed_tok_s), 25) if speed_tok_s else None,
+        ttft_p95_s=percentile(ttft, 95) if ttft else None,
+        output_speed_p25_tok_s=percentile(speed, 25) if speed else None,
     )

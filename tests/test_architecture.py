@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parents[1] / "pytest_agentperf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each room and what it may import; every room may import itself.
 SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
-BELOW_SIBLINGS = {"core", "config", "clock"}
-COMPOSED = {"capacity", "deployed", "worker"}
+BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
+COMPOSED = {"capacity", "deployed", "opening", "worker"}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "clock": {""},
+    "tls": {""},
     "core": {""},
     "config": {"", "core"},
     **{room: {"", *BELOW_SIBLINGS} for room in SIBLINGS},
     "worker": {"", *BELOW_SIBLINGS, *SIBLINGS},
-    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "worker"},
+    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS},
+    "opening": {"", *BELOW_SIBLINGS, *SIBLINGS, "deployed", "worker"},
     "capacity": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},

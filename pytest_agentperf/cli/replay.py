@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.capacity import CapacityRun, NotRunnable
+from pydantic import ValidationError
+
+from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.config.bundled import SUITES, find_system_file
 from pytest_agentperf.config.run import RunOptions, RunSettings, settle
 from pytest_agentperf.config.suite import FILE_NAME, load_suite
@@ -20,6 +23,8 @@ from pytest_agentperf.config.system import (
     load_system,
 )
 from pytest_agentperf.core.errors import ConfigError, LoadError
+from pytest_agentperf.deploy.lock import SystemLock
+from pytest_agentperf.opening import NotRunnable
 from pytest_agentperf.results.phase_text import agents_count, result_text, status_text
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.tables import number
@@ -78,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
             remedy="add one, or use --url",
         )
     display = _Display(args.output)
-    with CapacityRun(settings, display) as capacity:
+    # A URL alone says nothing of what else runs there; a system is measured by one run at a time.
+    lock = contextlib.nullcontext() if args.system is None else SystemLock(settings)
+    with lock, CapacityRun(settings, display) as capacity:
         try:
             result = capacity.run_fixed(deployment, args.agents)
         except NotRunnable as reason:
@@ -102,10 +109,6 @@ def _settings(args: argparse.Namespace) -> RunSettings:
     if args.system is not None:
         path = find_system_file(args.system, start=Path.cwd())
         return settle(suite, suite_file, load_system(path), path, options, start=Path.cwd())
-    if not args.url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"{args.url!r} is no http(s) URL", where="--url", remedy="as http://127.0.0.1:8000/v1"
-        )
     system = System(
         name="replay",
         title=args.url,
@@ -113,13 +116,26 @@ def _settings(args: argparse.Namespace) -> RunSettings:
         submitter=Submitter(name="unknown"),
         deployments={
             "replay": Deployment(
-                endpoint=Endpoint(url=args.url, api_key_env=args.api_key_env, model=args.model),
+                endpoint=_endpoint(args),
                 allocated_accelerators=1,
                 serving=Serving(framework=args.framework),
             )
         },
     )
     return settle(suite, suite_file, system, Path("the command line"), options, start=Path.cwd())
+
+
+def _endpoint(args: argparse.Namespace) -> Endpoint:
+    """Return the endpoint of the flags; raises ConfigError, without the value, which may hold a key."""
+    try:
+        return Endpoint(url=args.url, api_key_env=args.api_key_env, model=args.model)
+    except ValidationError as invalid:
+        first = invalid.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise ConfigError(
+            first["msg"].removeprefix("Value error, "),
+            where="--" + str(first["loc"][0]).replace("_", "-"),
+            remedy="correct it (not shown here)",
+        ) from None
 
 
 class _Display:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -12,11 +13,12 @@ import yaml
 
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
-from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system
+from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system, url_problem
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.ruleset import Deviation, Ruleset, apply_overrides, find_ruleset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_agentperf.core.slo import SloTier
@@ -218,16 +220,34 @@ def parse_budget(text: str) -> Budget:
     )
 
 
+class SecretHeaders(Mapping[str, str]):
+    """Headers whose values no `repr` shows: `pytest --showlocals` prints those of every frame."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<headers: {', '.join(self._values) or 'none'}>"
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedEndpoint:
     """An endpoint whose URL and key are known; the key is never printed."""
 
     url: str | None
     """None for the built-in simulated server, which has no URL before it runs."""
-    headers: dict[str, str]
-
-    def __repr__(self) -> str:
-        return f"ResolvedEndpoint(url={self.url!r}, headers=<{len(self.headers)}>)"
+    headers: SecretHeaders
 
 
 class NotConfigured(NamedTuple):
@@ -237,25 +257,35 @@ class NotConfigured(NamedTuple):
 
 
 def resolve_endpoint(endpoint: Endpoint, *, where: str) -> ResolvedEndpoint | NotConfigured:
-    """Look up URL and key in the environment."""
-    url = endpoint.url
-    if endpoint.url_env is not None:
-        url = os.environ.get(endpoint.url_env)
-        if not url:
+    """Look up URL and key in the environment; raises ConfigError, which repeats neither."""
+    url_env, key_env = endpoint.url_env, endpoint.api_key_env
+    # No local variable holds what may be a secret while an error is raised: tracebacks can show them.
+    if url_env is not None:
+        if not os.environ.get(url_env):
             return NotConfigured(
-                f"no endpoint configured: set {endpoint.url_env} to its base URL (as http://host:8000/v1), "
+                f"no endpoint configured: set {url_env} to its base URL (as http://host:8000/v1), "
                 f"or endpoint.url in {where}"
             )
-        if not url.startswith(("http://", "https://")):
+        if problem := url_problem(os.environ[url_env]):
+            raise ConfigError(problem, where=url_env, remedy="correct the variable (not shown here)")
+    if key_env is not None:
+        if not os.environ.get(key_env):
+            return NotConfigured(f"no API key: set {key_env}, or remove endpoint.api_key_env from {where}")
+        if not re.fullmatch(r"[!-~]+", os.environ[key_env]):
             raise ConfigError(
-                f"{url!r} is no http(s) URL", where=endpoint.url_env, remedy="write it as http://host:8000/v1"
+                "no HTTP header can carry it: it has spaces, line ends or other than ASCII characters",
+                where=key_env,
+                remedy="correct the variable (not shown here); often a line end was read with the key",
             )
-    headers = {}
-    if endpoint.api_key_env is not None:
-        key = os.environ.get(endpoint.api_key_env)
-        if not key:
-            return NotConfigured(
-                f"no API key: set {endpoint.api_key_env}, or remove endpoint.api_key_env from {where}"
-            )
-        headers["Authorization"] = f"Bearer {key}"
-    return ResolvedEndpoint(url, headers)
+    return ResolvedEndpoint(
+        endpoint.url if url_env is None else os.environ[url_env],
+        SecretHeaders({} if key_env is None else {"Authorization": f"Bearer {os.environ[key_env]}"}),
+    )
+
+
+def api_keys(system: System) -> Iterator[str]:
+    """Yield the keys that the environment holds for a system, to keep them out of texts."""
+    for deployment in system.deployments.values():
+        name = deployment.endpoint.api_key_env
+        if name is not None and os.environ.get(name):
+            yield os.environ[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -19,7 +20,29 @@ SCHEMA = "agentperf-system/1"
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # The library's message would show the value, which may be a key in the wrong place.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def url_problem(url: str) -> str | None:
+    """Return what keeps a URL from being the base of an API, None if nothing does; never the URL itself."""
+    if not (url.isascii() and url.isprintable() and re.fullmatch(r"https?://[^\s@?#]+", url)):
+        return (
+            "not an http(s) base URL, as http://host:8000/v1, without credentials and query; "
+            "a key goes into the variable that `api_key_env` names"
+        )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        # What the resolver would refuse in its own words, as an empty label or one of 64 characters.
+        host.encode("idna")
+    except ValueError:
+        return "its host or port is malformed; ports are numbers from 1 to 65535"
+    if not host:
+        return "it names no host; write it as http://host:8000/v1"
+    if port == 0 or parts.netloc.endswith(":"):
+        return "its port is none; ports are numbers from 1 to 65535"
+    return None
 
 
 class Accelerator(_Model):
@@ -64,11 +87,8 @@ class Endpoint(_Model):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, url: str | None) -> str | None:
-        if url is not None and not re.fullmatch(r"https?://[^\s@?#]+", url):
-            raise ValueError(
-                "not an http(s) base URL, as http://host:8000/v1, without credentials and query; "
-                "a key goes into the variable that `api_key_env` names"
-            )
+        if url is not None and (problem := url_problem(url)):
+            raise ValueError(problem)
         return url
 
     @field_validator("url_env", "api_key_env")
@@ -131,6 +151,7 @@ class Power(_Model):
 
     source: Literal["none", "sim"] = "none"
     devices: tuple[str, ...] = ()
+    """The allocated accelerators as their source names them, each once; all that it has if empty."""
     interval_s: float = Field(default=0.1, ge=0.02, le=10)
 
 
@@ -167,6 +188,15 @@ class Deployment(_Model):
             raise ValueError("`simulate:` goes with `endpoint.builtin: sim` only")
         if self.power.source == "sim" and self.endpoint.builtin != "sim":
             raise ValueError("`power.source: sim` reads the simulated server only")
+        devices = self.power.devices
+        # The power of some of them would be divided into the work of all.
+        if devices and len(devices) != self.allocated_accelerators:
+            raise ValueError(
+                f"`power.devices` names {len(devices)} devices, but {self.allocated_accelerators} accelerators "
+                "are allocated: name each of them once"
+            )
+        if len(set(devices)) != len(devices):
+            raise ValueError("`power.devices` names a device twice: name each of them once")
         held = sum(worker.count * worker.accelerators_each for worker in self.serving.workers)
         if held > self.allocated_accelerators:
             raise ValueError(

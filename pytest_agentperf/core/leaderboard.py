@@ -34,6 +34,8 @@ class PhaseResult(_Model):
     """Monotonic nanoseconds of the machine that ran the phase, as in the records."""
     end_ns: int
     timed_out: bool
+    idle_before: Literal["verified", "not verified", "not reached"]
+    """Whether the server had drained when the phase began, as far as its metrics tell."""
     records: str | None
     """The records file, relative to the run directory."""
     metrics: PhaseMetrics | None

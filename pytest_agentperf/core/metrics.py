@@ -135,6 +135,8 @@ class PhaseMetrics(BaseModel):
     first_chunk_sources: dict[str, int]
     trajectories_completed: int
     """Since the start of the phase, up to the end of the window."""
+    trajectories_in_window: int
+    """Of them, those completed inside the window: the rate that power and price are divided by."""
     window_s: float
     infinite: dict[str, str]
 
@@ -145,6 +147,7 @@ def measure(
     open_ns: int,
     close_ns: int,
     trajectories_completed: int,
+    trajectories_in_window: int,
     ttft_percent: float = 95,
     speed_percent: float = 25,
 ) -> PhaseMetrics:
@@ -192,6 +195,7 @@ def measure(
         one_token_answers=int((ok & (columns["output_tokens"] == 1)).sum()),
         first_chunk_sources=dict(sorted(sources.items())),
         trajectories_completed=trajectories_completed,
+        trajectories_in_window=trajectories_in_window,
         window_s=window_s,
         infinite=infinite,
     )

@@ -150,6 +150,13 @@ class Phase:
         return sum(t_ns <= self.close_ns for t_ns in self._completion_times)
 
     @property
+    def completions_in_window(self) -> int:
+        """Return how many trajectories completed inside the window so far."""
+        if self.open_ns is None:
+            return 0
+        return self.completions - sum(t_ns < self.open_ns for t_ns in self._completion_times)
+
+    @property
     def agents_short_of_quota(self) -> int:
         """Return how many agents have not completed as many trajectories as each must."""
         if self.rule.min_trajectories_per_agent == 0:

@@ -5,7 +5,7 @@ All times are integer nanoseconds on one monotonic clock; durations are taken on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +51,34 @@ class InferenceClient(Protocol):
 
     def close(self) -> None:
         """Close every connection at once."""
+
+
+class Server(Protocol):
+    """The server under test: launched by us, or attached to."""
+
+    simulated: bool
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint's base URL; a restart may change it."""
+
+    def start(self) -> None:
+        """Launch it, or see that it is there; raises EndpointError."""
+
+    def ask_once(self, body: bytes) -> bytes:
+        """Send one streaming chat completion and return its answer's body; raises EndpointError on a refusal."""
+
+    def state(self) -> Literal["alive", "dead", "unreachable"]:
+        """Say how the server is: `dead` only if it is certainly the server that is gone, not the network."""
+
+    def revive(self, patience_s: float) -> None:
+        """Restart it, or wait for its return; raises EndpointError if it stays away."""
+
+    def requests_in_flight(self) -> float | None:
+        """Return how many requests run or wait in it, None if it does not tell."""
+
+    def stop(self) -> None:
+        """End what we launched."""
 
 
 class TrajectorySource(Protocol):

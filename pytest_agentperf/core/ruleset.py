@@ -45,6 +45,8 @@ class Ruleset(BaseModel):
     warmup_agents: int = Field(ge=0)
     warmup_max_s: float = Field(ge=0)
     idle_max_s: float = Field(gt=0)
+    restart_max_s: float = Field(gt=0)
+    """How long a server that has died may take to come back."""
     idle_pause_s: float = Field(ge=0)
 
     # The verdict
@@ -92,6 +94,7 @@ AA_AGENTPERF_2026_06 = Ruleset(
     warmup_agents=4,
     warmup_max_s=600.0,
     idle_max_s=120.0,
+    restart_max_s=1800.0,
     idle_pause_s=5.0,
     ttft_percentile=95.0,
     output_speed_percentile=25.0,
@@ -130,6 +133,7 @@ DEMO_1 = Ruleset(
     warmup_agents=2,
     warmup_max_s=10.0,
     idle_max_s=5.0,
+    restart_max_s=30.0,
     idle_pause_s=0.1,
     ttft_percentile=95.0,
     output_speed_percentile=25.0,

@@ -104,11 +104,22 @@ class CapacitySearch:
         n_agents, kind = wanted
         return Probe(n_agents, kind, self._attempts.get(n_agents, 0))
 
-    def record(self, probe: Probe, verdicts: Mapping[str, Verdict], *, reason: str | None = None) -> None:
-        """Take the verdicts of a probe, one per tier; `reason` explains INVALID ones."""
+    def record(
+        self,
+        probe: Probe,
+        verdicts: Mapping[str, Verdict],
+        *,
+        reason: str | None = None,
+        load_generator: bool = False,
+    ) -> None:
+        """Take the verdicts of a probe, one per tier.
+
+        `reason` explains INVALID ones; `load_generator` says that the load generator was their cause. Then a ramp
+        in which nothing has failed ends at what passed: that far it reaches.
+        """
         self._attempts[probe.n_agents] = probe.attempt + 1
         for tier, verdict in verdicts.items():
-            self._tiers[tier].record(probe, verdict, reason)
+            self._tiers[tier].record(probe, verdict, reason, load_generator=load_generator)
 
     def outcome(self, tier: str) -> TierOutcome:
         """Return what is known of a tier; valid at any time, final once `next_probe` gives None."""
@@ -126,6 +137,8 @@ class _TierSearch:
         self.invalid_in_a_row: dict[int, int] = {}
         self.contradictions: list[str] = []
         self.ended: str | None = None
+        self.reach = rules.max_agents
+        self.reach_reason: str | None = None
 
     @property
     def failed_min(self) -> int | None:
@@ -145,16 +158,17 @@ class _TierSearch:
         if high is None:
             if low == 0:
                 return self.rules.start, "ramp"
-            if low < self.rules.max_agents:
-                return min(low * self.rules.ramp_factor, self.rules.max_agents), "ramp"
-        elif high - low > self._step(low) and (low == 0 or not self.descents):
-            # Without any pass the search must reach 1: capacity 0 means that a single agent failed.
+            if low < self.reach:
+                return min(low * self.rules.ramp_factor, self.reach), "ramp"
+        elif high - low > self._step(low):
+            # Also after a failed confirmation: the next passed N may lie far below, and the answer keeps its resolution.
+            # Without any pass the search reaches 1: capacity 0 means that a single agent failed.
             return (low + high) // 2, "bisect"
         if low == 0 or not self.rules.confirm or low in self.confirmed:
             return None
         return low, "confirm"
 
-    def record(self, probe: Probe, verdict: Verdict, reason: str | None) -> None:
+    def record(self, probe: Probe, verdict: Verdict, reason: str | None, *, load_generator: bool) -> None:
         n = probe.n_agents
         if self.wanted() is None:
             self._note_late(n, verdict)
@@ -164,7 +178,11 @@ class _TierSearch:
             invalid = self.invalid_in_a_row[n] = self.invalid_in_a_row.get(n, 0) + 1
             wanted = self.wanted()
             if wanted is not None and wanted[0] == n and invalid > self.rules.invalid_retries:
-                self.ended = f"{verdict} at N = {n} in {invalid} attempts: {reason or 'no reason given'}"
+                text = f"{verdict} at N = {n} in {invalid} attempts: {reason or 'no reason given'}"
+                if load_generator and wanted[1] == "ramp" and self.passed_max:
+                    self.reach, self.reach_reason = self.passed_max, text
+                else:
+                    self.ended = text
             return
         self.invalid_in_a_row.pop(n, None)
         if verdict is Verdict.PASS:
@@ -227,5 +245,5 @@ class _TierSearch:
             passed_max=low,
             failed_min=high,
             contradictions=tuple(self.contradictions),
-            reason=self.ended,
+            reason=self.ended or self.reach_reason,
         )

@@ -34,6 +34,10 @@ class InvalidReason(BaseModel):
         return f"{self.what} → {self.remedy}"
 
 
+LOAD_GENERATOR_CODES = frozenset({"load_generator_saturated", "client_resources", "load_worker_died"})
+"""Reasons for INVALID that lie with the load generator and say nothing about the server."""
+
+
 class TierVerdict(BaseModel):
     """One phase judged against one tier.
 

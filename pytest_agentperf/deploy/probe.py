@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
+from pytest_agentperf.config.run import SecretHeaders
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,28 +42,36 @@ def ask_once(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
     response = _request(
         "POST",
         url.rstrip("/") + "/chat/completions",
-        {**headers, "Content-Type": "application/json"},
+        SecretHeaders({**headers, "Content-Type": "application/json"}),
         content=body,
     )
     _raise_for_status(response)
     return response.content
 
 
-def is_alive(url: str, headers: Mapping[str, str]) -> bool:
-    """Return whether the endpoint answers at all."""
+def endpoint_state(url: str, headers: Mapping[str, str]) -> Literal["alive", "dead", "unreachable"]:
+    """Say how the server is: dead if its host refuses the connection or it answers 5xx, else the network may be."""
     try:
-        response = httpx.get(url.rstrip("/") + "/models", headers=dict(headers), timeout=5.0, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return response.status_code < 500
+        response = _get(url.rstrip("/") + "/models", headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return "dead" if _refused(error) else "unreachable"
+    return "dead" if response.status_code >= 500 else "alive"
+
+
+def _refused(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError) or "Connection refused" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def requests_in_server(url: str) -> float | None:
     """Return running and waiting requests from the server's metrics, None if it does not tell."""
     root = url.rstrip("/").removesuffix("/v1")
     try:
-        response = httpx.get(root + "/metrics", timeout=5.0, trust_env=False)
-    except httpx.HTTPError:
+        response = _get(root + "/metrics", {})
+    except (httpx.HTTPError, httpx.InvalidURL):
         return None
     if response.status_code != 200:
         return None
@@ -75,11 +85,22 @@ def requests_in_server(url: str) -> float | None:
     return sum(found) if found else None
 
 
+def _get(url: str, headers: Mapping[str, str]) -> httpx.Response:
+    with httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context()) as client:
+        return client.get(url, headers=headers)
+
+
 def _request(method: str, url: str, headers: Mapping[str, str], **arguments: Any) -> httpx.Response:
     try:
         # Proxies of the environment would stand between us and the server under test.
-        with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
-            return client.request(method, url, headers=dict(headers), **arguments)
+        with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=ssl_context()) as client:
+            return client.request(method, url, headers=headers, **arguments)
+    except httpx.InvalidURL:
+        # Its message quotes parts of the URL, which may hold what belongs into the key's variable.
+        raise EndpointError(
+            "the endpoint's URL is none",
+            remedy="write it as http://host:8000/v1, with a port from 1 to 65535",
+        ) from None
     except httpx.HTTPError as error:
         raise EndpointError(
             f"no answer: {error or type(error).__name__}",

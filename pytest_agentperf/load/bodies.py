@@ -58,7 +58,8 @@ class BodyBuilder:
         """Load and encode everything, so that no request waits for it later."""
         for id_ in self._source.ids():
             encoded = self._get(id_)
-            for turn in encoded.trajectory.turns:
+            for number, turn in enumerate(encoded.trajectory.turns):
+                self._length(id_, number, turn)
                 first, *others = turn.message_indices()
                 self._opening(encoded, first)
                 for index in others:
@@ -78,16 +79,24 @@ class BodyBuilder:
         parts = [before + prefix + after, *(self._message(encoded, i) for i in indices[1:])]
         tools = b"" if turn.tools_index is None else b',"tools":' + encoded.tools[turn.tools_index]
         return b"".join(
-            (self._head, b",".join(parts), b"]", tools, self._fixed, self._length(key, turn), b"}")
+            (
+                self._head,
+                b",".join(parts),
+                b"]",
+                tools,
+                self._fixed,
+                self._length(key.trajectory, key.turn, turn),
+                b"}",
+            )
         )
 
-    def _length(self, key: RequestKey, turn: Turn) -> bytes:
+    def _length(self, trajectory: str, number: int, turn: Turn) -> bytes:
         if self._rules.output_length == "natural":
             return b',"max_tokens":%d' % self._rules.max_tokens
         if turn.output_tokens is None:
             raise DatasetError(
                 "no recorded output length",
-                where=f"trajectory {key.trajectory!r}, turn {key.turn}",
+                where=f"trajectory {trajectory!r}, turn {number}",
                 remedy="use the output length `natural`, or a dataset with recorded lengths",
             )
         n = max(1, min(turn.output_tokens, self._rules.max_tokens))

@@ -7,7 +7,8 @@ to a request is its result (METHODOLOGY §4.5).
 from __future__ import annotations
 
 import asyncio
-import ssl
+import errno
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -17,7 +18,9 @@ import httptools
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.records import Answer, RequestKey
+from pytest_agentperf.core.redact import redact
 from pytest_agentperf.load.sse import StreamContent, decode
+from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +41,6 @@ class Target:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    verify_tls: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class HttpClient:
         parts = urlsplit(target.url)
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
-        self.tls = _tls(target) if parts.scheme == "https" else None
+        self.tls = ssl_context() if parts.scheme == "https" else None
         path = parts.path.rstrip("/") + "/chat/completions"
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [
@@ -82,7 +84,7 @@ class HttpClient:
             *(f"{name}: {value}" for name, value in target.headers.items()),
         ]
         self._head = "\r\n".join(lines).encode("latin-1") + b"\r\nContent-Length: "
-        self._secrets = [value for value in target.headers.values() if len(value) >= 8]
+        self._secrets = list(target.headers.values())
         self._idle: dict[int, _Connection] = {}
         self._in_flight: set[_Exchange] = set()
         self._closed = False
@@ -122,8 +124,10 @@ class HttpClient:
                 ssl=self.tls,
                 server_hostname=self.host if self.tls else None,
             )
-        except (OSError, ssl.SSLError) as error:
-            exchange.fail("connect", str(error) or type(error).__name__)
+        except OSError as error:  # an SSLError is one
+            exchange.fail(
+                "client_resources" if _is_ours(error) else "connect", str(error) or type(error).__name__
+            )
             return
         exchange.connect_ns = monotonic_ns() - exchange.t_sent_ns
         if exchange.ended:
@@ -150,10 +154,7 @@ class HttpClient:
 
     def scrub(self, text: str) -> str:
         """Return the text without the secrets that a server may echo."""
-        for secret in self._secrets:
-            for part in (secret, *secret.split()):
-                text = text.replace(part, "***") if len(part) >= 8 else text
-        return text
+        return redact(text, self._secrets)
 
     def _watch(self) -> None:
         self._watchdog = self._loop.call_later(_WATCHDOG_S, self._watch)
@@ -377,19 +378,21 @@ def _answer(exchange: _Exchange, counter: TokenCounter | None) -> Answer:
 def _first_chunk_tokens(
     content: StreamContent, counter: TokenCounter | None
 ) -> tuple[int | None, str | None]:
-    """Return n₁ and where it comes from: usage of the chunk, else the tokenizer, else 1."""
+    """Return n₁ and where it comes from: running usage, else the tokenizer, else one token per chunk."""
     if content.t_first_ns is None:
         return None, None
-    if content.first_chunk_tokens is not None:
-        return content.first_chunk_tokens, "usage"
+    if content.first_tokens is not None:
+        return content.first_tokens, "usage"
     if counter is not None:
-        return max(1, counter.count(content.first_chunk_text)), "tokenizer"
-    return 1, "assumed"
+        return max(1, counter.count(content.first_text)), "tokenizer"
+    return content.first_chunks, "assumed"
 
 
-def _tls(target: Target) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not target.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+_OUR_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
+
+
+def _is_ours(error: OSError) -> bool:
+    """Return whether this machine ran out of descriptors, ports or memory: no failure of the server."""
+    # Several addresses tried in vain come as one error that has their numbers in its text only.
+    numbers = {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
+    return bool(_OUR_ERRNOS & (numbers | {error.errno}))

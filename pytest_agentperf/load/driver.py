@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.ports import Cancellable, Clock, InferenceClient
 
+NS_PER_S = 1e9
+
 
 class Driver:
     """One worker's share of a phase."""
@@ -51,6 +53,8 @@ class Driver:
         self._close_ns: int | None = None
         self._stopped = False
         self._fresh = _Fresh()
+        self.send_lateness_s: list[float] = []
+        """How much later than the agent wanted each request went out: a late client lowers its own load."""
 
     def start(self, start_ns: int) -> None:
         """Begin: each agent sends its first request at its place in the staggered start."""
@@ -121,13 +125,19 @@ class Driver:
         if agent.completed > before:
             fresh.completions.append(Completion(agent.id, answer.t_end_ns))
         if isinstance(action, Wait):
-            self._timers[agent.id] = self._clock.call_at(action.until_ns, partial(self._woke, agent))
+            due_ns = action.until_ns
+            self._timers[agent.id] = self._clock.call_at(due_ns, partial(self._woke, agent, due_ns))
         else:
+            self._note_lateness(answer.t_end_ns)
             self._send(agent, action)
 
-    def _woke(self, agent: Agent) -> None:
+    def _woke(self, agent: Agent, due_ns: int) -> None:
         del self._timers[agent.id]
+        self._note_lateness(due_ns)
         self._send(agent, agent.woke())
+
+    def _note_lateness(self, due_ns: int) -> None:
+        self.send_lateness_s.append((self._clock.now_ns() - due_ns) / NS_PER_S)
 
 
 class _Fresh:

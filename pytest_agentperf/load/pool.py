@@ -153,6 +153,7 @@ class LocalPool:
         }
         if self._health:
             description["lag_p99_s"] = max(health["lag_p99_s"] for health in self._health)
+            description["send_late_p99_s"] = max(health["send_late_p99_s"] for health in self._health)
             description["lag_max_s"] = max(health["lag_max_s"] for health in self._health)
             description["cpu_share_max"] = max(health["cpu_share"] for health in self._health)
         return description

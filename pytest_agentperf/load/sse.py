@@ -30,9 +30,11 @@ class StreamContent:
     failure_detail: str | None = None
     t_first_ns: int | None = None
     t_last_ns: int | None = None
-    first_chunk_text: str = ""
-    first_chunk_tokens: int | None = None
-    """From usage that came with the first chunk, else None."""
+    first_text: str = ""
+    """All text that arrived with the first token, in `first_chunks` chunks."""
+    first_chunks: int = 0
+    first_tokens: int | None = None
+    """The running count of the last of them, where the server sends one."""
     content_chunks: int = 0
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
@@ -151,9 +153,11 @@ def _take(content: StreamContent, payload: dict[str, Any], t_ns: int) -> None:
         return
     if content.t_first_ns is None:
         content.t_first_ns = t_ns
-        content.first_chunk_text = text
-        # A running count below 1 with the first chunk would be an estimate made before the chunk.
-        content.first_chunk_tokens = ((usage or {}).get("completion_tokens") or None) if usage else None
+    if t_ns == content.t_first_ns:
+        # Events that one read brought came at one moment: all their tokens are n₁, or a buffer would flatter.
+        content.first_text += text
+        content.first_chunks += 1
+        content.first_tokens = ((usage or {}).get("completion_tokens") or None) if usage else None
     content.t_last_ns = t_ns
     content.content_chunks += 1
 

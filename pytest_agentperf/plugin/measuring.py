@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock
 import pytest
 
-from pytest_agentperf.capacity import CapacityRun, NotRunnable
+from pytest_agentperf.capacity import CapacityRun
+from pytest_agentperf.config.run import api_keys
 from pytest_agentperf.core.errors import AgentPerfError, ConfigError, LoadError
 from pytest_agentperf.core.leaderboard import DatasetInfo, Entry, PhaseResult, TierResult
+from pytest_agentperf.core.redact import redact
 from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.deploy.lock import SystemLock
+from pytest_agentperf.opening import NotRunnable
 from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.terminal import make_progress
 from pytest_agentperf.results.artifact import store_phase
 from pytest_agentperf.results.entry import build_entry
-from pytest_agentperf.results.junit import identity, properties
+from pytest_agentperf.results.junit import identity, problem_properties, properties
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.plugin.session import AgentPerfSession
+
+# After these pytest ends the session; whatever else is raised becomes the report of a test, and the session goes on.
+_INTERRUPTS = (KeyboardInterrupt, pytest.exit.Exception)
 
 
 class Measuring:
@@ -36,7 +40,7 @@ class Measuring:
         self._session = session
         self._progress = make_progress(session, settings)
         self._run = CapacityRun(settings, self)
-        self._lock = _SystemLock(settings)
+        self._lock = SystemLock(settings)
         self._folder = session.run_folder(settings)
         self._folder_is_ours = False
         self._tiers: dict[str, TierResult] = {}
@@ -70,12 +74,19 @@ class Measuring:
         except NotRunnable as error:
             skip = str(error)
         except AgentPerfError as error:
-            failure = f"agentperf: {error}"
+            # Servers quote keys, and JUnit files are published.
+            failure = redact(f"agentperf: {error}", api_keys(self.settings.system))
+            place = f"{error.where}: " if error.where else ""
+            reason = redact(f"{place}{error.what}", api_keys(self.settings.system))
+            item.user_properties += problem_properties(reason).items()
             self._keep_what_there_is(tier, item)
-        except BaseException:
-            # Ctrl-C above all, but whatever it is: phases that have ended are worth keeping.
+        except _INTERRUPTS:
             self._keep_what_there_is(tier, item)
             self._session.interrupted(item)
+            raise
+        except BaseException:
+            # A bug, ours or a plugin's: phases that have ended are worth keeping all the same.
+            self._keep_what_there_is(tier, item)
             raise
         finally:
             self._progress.end()
@@ -174,34 +185,3 @@ def _test_verdict(result: TierResult) -> tuple[str, str | None]:
         Verdict.INCONCLUSIVE.value,
         f"{result.reason}, and {expected} agents are neither reached nor ruled out",
     )
-
-
-class _SystemLock:
-    """Held while a system is measured, across processes; a crash releases it."""
-
-    def __init__(self, settings: RunSettings) -> None:
-        builtin = all(d.endpoint.builtin for d in settings.system.deployments.values())
-        name = hashlib.sha256(str(settings.system_path.resolve()).encode()).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"agentperf-{settings.system.name}-{name}.lock"
-        # Every run launches its own simulated server, so there is nothing to share.
-        self._lock = None if builtin else filelock.FileLock(path)
-        self._system = settings.system.name
-
-    def acquire(self) -> None:
-        """Take the system, or say that another run has it."""
-        if self._lock is None or self._lock.is_locked:
-            return
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise LoadError(
-                f"another run is measuring the system {self._system}",
-                where=str(self._lock.lock_file),
-                remedy="wait for it to end: two runs on one system would measure each other",
-            ) from None
-
-    def release(self) -> None:
-        """Let the system go."""
-        if self._lock is not None:
-            with contextlib.suppress(OSError):
-                self._lock.release()

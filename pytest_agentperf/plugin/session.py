@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -101,12 +103,14 @@ class AgentPerfSession:
         systems: dict[str, Path],
         results: Path,
         stamp: str,
+        nonce: str,
     ) -> None:
         self.config = config
         self.options = options
         self.systems = systems
         self.results = results
         self.stamp = stamp
+        self.nonce = nonce
         self.is_worker = hasattr(config, "workerinput")
         self.entries: list[Entry] = []
         self.written: list[Path] = []
@@ -124,7 +128,8 @@ class AgentPerfSession:
             _check_writable(results)
         workerinput = getattr(config, "workerinput", {})
         stamp = workerinput.get("agentperf_stamp") or _stamp(results)
-        session = cls(config, run_options(config), systems, results, stamp)
+        nonce = workerinput.get("agentperf_nonce") or secrets.token_hex(16)
+        session = cls(config, run_options(config), systems, results, stamp, nonce)
         for suite in _suites_on_command_line(config):
             session.settings_for(suite)
         return session
@@ -143,9 +148,13 @@ class AgentPerfSession:
                         where=str(settings.suite_path),
                         remedy="give each suite a name of its own: results are kept by it",
                     )
-                self._settings[key] = settings
+                self._settings[key] = replace(settings, nonce=self._nonce_of(settings.id))
             found.append(self._settings[key])
         return found
+
+    def _nonce_of(self, run_id: str) -> str:
+        """Return a run's nonce; as every worker of the session derives it, results show whose they are."""
+        return hashlib.sha256(f"{self.nonce} {run_id}".encode()).hexdigest()[:32]
 
     def run_folder(self, settings: RunSettings) -> Path:
         """Return the directory of a suite on a system; it is created with the first phase."""
@@ -218,9 +227,7 @@ class AgentPerfSession:
         from pytest_agentperf.results.artifact import LEADERBOARD, software_versions, write_leaderboard
 
         if not self.is_worker:
-            for path in sorted(self.results.glob(f"*-{self.stamp}/{LEADERBOARD}")):
-                self.entries += Leaderboard.model_validate_json(path.read_text(encoding="utf-8")).entries
-                self.written.append(path)
+            self._read_what_workers_wrote()
         for entry in merge_entries(self.entries):
             leaderboard = Leaderboard(
                 created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -236,6 +243,27 @@ class AgentPerfSession:
                 self.problems.append(f"the leaderboard was not written: {error}")
                 if session.exitstatus == pytest.ExitCode.OK:
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _read_what_workers_wrote(self) -> None:
+        """Add the leaderboards of interrupted workers; not those of another session of the same second."""
+        from pytest_agentperf.core.leaderboard import Leaderboard
+        from pytest_agentperf.results.artifact import LEADERBOARD
+
+        for path in sorted(self.results.glob(f"*-{self.stamp}/{LEADERBOARD}")):
+            try:
+                found = Leaderboard.model_validate_json(path.read_text(encoding="utf-8")).entries
+            except (OSError, ValueError) as error:
+                reason = str(error).partition("\n")[0]
+                self.problems.append(f"a leaderboard cannot be read and is left out here: {path}: {reason}")
+                continue
+            ours = [
+                entry
+                for entry in found
+                if entry.seeds.nonce == self._nonce_of(f"{entry.suite['name']}-{entry.system['name']}")
+            ]
+            if ours:
+                self.entries += ours
+                self.written.append(path)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table and where the artifacts are."""

@@ -152,10 +152,13 @@ class LogProgress:
 
     def _write(self, text: str) -> None:
         self._last_line_ns = monotonic_ns()
-        # The directory comes with the first records.
-        if self._folder.is_dir():
-            with (self._folder / "progress.log").open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+        # A display is not the result: a full disk shows itself where the records are written.
+        with contextlib.suppress(OSError):
+            # The directory comes with the first records.
+            if self._folder.is_dir():
+                path = self._folder / "progress.log"
+                with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
 
 def make_progress(session: AgentPerfSession, settings: RunSettings) -> Progress:

@@ -30,8 +30,9 @@ class XdistHooks:
         self._session = session
 
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a worker the name that all run directories of this session share."""
+        """Give a worker what all runs of this session share: part of their directories' names, and of their nonces."""
         node.workerinput["agentperf_stamp"] = self._session.stamp
+        node.workerinput["agentperf_nonce"] = self._session.nonce
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> SystemScheduling:

@@ -13,6 +13,8 @@ from pytest_agentperf.results.records_file import write_records
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydantic import BaseModel
+
     from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
     from pytest_agentperf.core.records import RequestColumns
 
@@ -21,21 +23,32 @@ _PACKAGES = ("httptools", "httpx", "numpy", "pyarrow", "pydantic", "pytest", "py
 
 
 def store_phase(folder: Path, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
-    """Write a phase's records below `folder`, creating it, and return the result with the file's name."""
-    name = f"requests/{result.phase:03d}-{result.kind}-{result.n_agents}.parquet"
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_records(path, result, columns)
-    return result.model_copy(update={"records": name})
+    """Write a phase's records and its result below `folder`, and return the result with the records' name.
+
+    The result is in the leaderboard, too; this copy of it outlives a run that is killed before it writes one.
+    """
+    name = f"{result.phase:03d}-{result.kind}-{result.n_agents}"
+    # Apart, as pandas reads a folder of records whole.
+    records, summary = folder / "requests" / f"{name}.parquet", folder / "phases" / f"{name}.json"
+    for path in (records, summary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    stored = result.model_copy(update={"records": str(records.relative_to(folder))})
+    write_records(records, stored, columns)
+    _write_json(summary, stored)
+    return stored
 
 
 def write_leaderboard(folder: Path, leaderboard: Leaderboard) -> Path:
     """Write `leaderboard.json`: complete and new, or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LEADERBOARD
-    with new_file(path) as file:
-        file.write((leaderboard.model_dump_json(by_alias=True, indent=2) + "\n").encode())
+    _write_json(path, leaderboard)
     return path
+
+
+def _write_json(path: Path, model: BaseModel) -> None:
+    with new_file(path) as file:
+        file.write((model.model_dump_json(by_alias=True, indent=2) + "\n").encode())
 
 
 def software_versions() -> dict[str, str]:

@@ -24,5 +24,21 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         if path.exists():
             raise FileExistsError(errno.EEXIST, "it exists already", str(path))
         temporary.rename(path)
+        _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where even that fails, the error that led here says more.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in the folder last through a power failure, as the file's content does already."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # There are file systems that cannot sync folders; they keep names in ways of their own.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

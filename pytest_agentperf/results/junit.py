@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.core.verdict import Verdict
+
 if TYPE_CHECKING:
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import Entry, TierResult
 
 Scalar = str | int | float
+_REASON_MAX_CHARS = 500
 
 
 def identity(settings: RunSettings, tier: str) -> dict[str, Scalar]:
@@ -20,6 +23,14 @@ def identity(settings: RunSettings, tier: str) -> dict[str, Scalar]:
         "agentperf.tier": tier,
         "agentperf.ruleset": settings.ruleset.id,
     }
+
+
+def problem_properties(reason: str) -> dict[str, Scalar]:
+    """Return the properties of a tier for which an error left no result; the reason on one line."""
+    line = " ".join(reason.split())
+    if len(line) > _REASON_MAX_CHARS:
+        line = line[: _REASON_MAX_CHARS - 1] + "…"
+    return {"agentperf.verdict": Verdict.INVALID.value, "agentperf.reason": line}
 
 
 def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Scalar]:
@@ -42,8 +53,13 @@ def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Sca
         found["ttft_p95_s"] = tier.metrics.ttft_p95_s
         found["output_speed_p25_tok_s"] = tier.metrics.output_speed_p25_tok_s
         found["throughput_tok_s"] = tier.metrics.throughput_tok_s
+    if tier.energy is not None:
+        found["power_w"] = tier.energy.mean_power_w
     if tier.normalisation is not None:
-        found["agents_per_accelerator"] = tier.normalisation.agents.per_accelerator
-        found["agents_per_mw"] = tier.normalisation.agents.per_mw
+        for quantity in ("agents", "throughput_tok_s"):
+            for per, value in getattr(tier.normalisation, quantity).model_dump().items():
+                found[f"{quantity}_{per}"] = value
         found["power_per_accelerator_w"] = tier.normalisation.power_per_accelerator_w
+        found["energy_per_trajectory_j"] = tier.normalisation.energy_per_trajectory_j
+        found["cost_per_trajectory_usd"] = tier.normalisation.cost_per_trajectory_usd
     return {f"agentperf.{name}": value for name, value in found.items() if value is not None}

@@ -39,13 +39,25 @@ class VirtualClock:
         heapq.heappush(self._queue, (max(when_ns, self._now_ns), next(self._order), timer))
         return timer
 
+    def run_until(self, when_ns: int) -> None:
+        """Run everything that falls due up to `when_ns`, and let it be that time."""
+        while self._queue and self._queue[0][0] <= when_ns:
+            due_ns, _, timer = heapq.heappop(self._queue)
+            self._run(due_ns, timer)
+        self._now_ns = max(self._now_ns, when_ns)
+
     def run_next(self) -> bool:
         """Jump to the next due callback and run it; False if nothing is due any more."""
         while self._queue:
-            when_ns, _, timer = heapq.heappop(self._queue)
-            callback = timer.callback
-            if callback is not None:
-                self._now_ns = when_ns
-                callback()
+            due_ns, _, timer = heapq.heappop(self._queue)
+            if self._run(due_ns, timer):
                 return True
         return False
+
+    def _run(self, due_ns: int, timer: _Timer) -> bool:
+        callback = timer.callback
+        if callback is None:
+            return False
+        self._now_ns = due_ns
+        callback()
+        return True

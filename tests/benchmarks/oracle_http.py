@@ -15,60 +15,14 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracle"))
 
-from virtual_system import DEMO_SET, SHAPES, Shape, VirtualSystem, brute_force
+from virtual_system import SHAPES, brute_force, settings_for
 
 from pytest_agentperf.capacity import CapacityRun
-from pytest_agentperf.config.run import RunOptions, RunSettings, settle
-from pytest_agentperf.config.suite import Suite
-from pytest_agentperf.config.system import System
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.core.records import RequestColumns
-
-
-def settings_for(shape: Shape) -> RunSettings:
-    suite = Suite.model_validate(
-        {
-            "name": "oracle",
-            "title": "oracle",
-            "model": "sim",
-            "max_context_tokens": 131_072,
-            "max_tokens": 16_384,
-            "history_reasoning": "all",
-            "edition": "1",
-            "editions": {
-                "1": {"source": "tests", "tiers": {"tier1": shape.tier.model_dump(exclude={"name"})}}
-            },
-            "sampling": {
-                "parameters": {},
-                "source": "tests",
-                "max_effort": {"default": {"parameters": {}, "source": "tests"}},
-            },
-            "dataset": "bundled:demo-v1",
-            "ruleset": "demo/1",
-        }
-    )
-    system = System.model_validate(
-        {
-            "name": "sim",
-            "title": shape.name,
-            "accelerator": {"name": "simulated", "vendor": "none"},
-            "submitter": {"name": "tests"},
-            "overrides": {"resolution": 0.0},
-            "deployments": {
-                "all": {
-                    "endpoint": {"builtin": "sim"},
-                    "allocated_accelerators": shape.engine.accelerators,
-                    "serving": {"framework": "sim"},
-                    "simulate": shape.engine.model_dump(),
-                }
-            },
-        }
-    )
-    options = RunOptions(dataset=str(DEMO_SET))
-    return settle(suite, Path("suite.yaml"), system, Path("sim.yaml"), options, start=Path.cwd())
 
 
 class Probes:
@@ -98,7 +52,7 @@ def main() -> int:
     right = True
     for shape in SHAPES:
         nonces = [f"brute-{seed}" for seed in range(args.seeds)]
-        band = brute_force(VirtualSystem(shape.engine), shape.tier, shape.n_max, nonces)
+        band = brute_force(shape, nonces)
         print(
             f"{shape.name}: all pass up to {band.all_pass_up_to}, none from {band.none_pass_from}", flush=True
         )

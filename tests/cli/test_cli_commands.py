@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,9 +14,12 @@ import pytest
 
 from pytest_agentperf import __version__
 from pytest_agentperf.cli import main
+from pytest_agentperf.config.bundled import SUITES, SYSTEMS
 from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.config.run import RunOptions, resolve
 from pytest_agentperf.config.suite import load_suite
 from pytest_agentperf.config.system import load_system
+from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.sim.faults import FaultRates
 from pytest_agentperf.sim.process import SimServer
 
@@ -231,9 +235,38 @@ def test_replay_refuses(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_replay_needs_an_http_url(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["replay", "--url", "host:8000", "--agents=1"]) == 2
-    assert "--url: 'host:8000' is no http(s) URL" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "url",
+    ["hunter2:8000", "http://me:hunter2@host/v1", "http://host:hunter2/v1", "http://host?k=hunter2", ""],
+)
+def test_replay_refuses_a_bad_url_without_repeating_it(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--url", url, "--agents=1"]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("agentperf: --url: ")
+    assert "hunter2" not in text
+    assert "pydantic" not in text
+
+
+def test_replay_refuses_a_key_in_place_of_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(replay("http://127.0.0.1:9/v1", "--agents=1", "--api-key-env=sk-hunter2")) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("agentperf: --api-key-env: not the name of an environment variable")
+    assert "hunter2" not in text
+
+
+def test_replay_leaves_a_system_alone_that_is_being_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("AGENTPERF_H200_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("AGENTPERF_H200_API_KEY", "sk-agentperf-replay")
+    suite, path = SUITES / "deepseek_v4_pro", SYSTEMS / "h200.yaml"
+    with SystemLock(resolve(suite, path, RunOptions(), start=tmp_path)):
+        assert main(["replay", "--system", "h200", "--agents=1"]) == 1
+    assert "another run is measuring the system h200" in capsys.readouterr().err
+    assert main(["replay", "--system", "h200", "--agents=1"]) == 1
+    assert "no answer" in capsys.readouterr().err
 
 
 def test_replay_of_a_system_without_endpoint(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,22 @@ deployments:
           accelerators_each: 8
 """
 
+BAD_URLS = [
+    ("http://host:hunter2/v1", "its host or port is malformed"),
+    ("http://host:65536/v1", "its host or port is malformed"),
+    ("http://host:0/v1", "its port is none"),
+    ("http://host:/v1", "its port is none"),
+    ("http://:8000/v1", "it names no host"),
+    ("http:///v1", "it names no host"),
+    ("http://[::1/v1", "its host or port is malformed"),
+    ("http://hunter2..host/v1", "its host or port is malformed"),
+    ("http://me:hunter2@host/v1", "without credentials and query"),
+    ("http://host/v1?key=hunter2", "without credentials and query"),
+    ("http://höst/v1", "not an http(s) base URL"),
+    ("ftp://host/v1", "not an http(s) base URL"),
+    ("somewhere:8000", "not an http(s) base URL"),
+]
+
 
 def changed(text: str, old: str, new: str) -> str:
     assert text.count(old) == 1, f"{old!r} must stand exactly once"

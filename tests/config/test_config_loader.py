@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from config_support import SUITE, SYSTEM, changed, error_of, line_of
+from config_support import BAD_URLS, SUITE, SYSTEM, changed, error_of, line_of
 
 from pytest_agentperf.config.suite import load_suite
 from pytest_agentperf.config.system import load_system
@@ -252,6 +252,18 @@ SYSTEM_CASES = {
         "`power.source: sim` reads the simulated server only",
         "correct it there",
     ),
+    "power of some of the accelerators": (
+        SYSTEM + "    power: {devices: ['0', '1']}\n",
+        "  main:",
+        "`deployments.main`: `power.devices` names 2 devices, but 8 accelerators are allocated",
+        "correct it there",
+    ),
+    "power of one accelerator for two": (
+        SYSTEM + "    power: {devices: ['0', '1', '2', '3', '4', '5', '6', '6']}\n",
+        "  main:",
+        "`deployments.main`: `power.devices` names a device twice",
+        "correct it there",
+    ),
     "unknown engine parameter": (
         changed(SYSTEM, "url: http://host:8000/v1", "builtin: sim") + "    simulate: {step_base: 3}\n",
         "step_base",
@@ -366,3 +378,10 @@ def test_a_url_holds_no_credentials_and_the_error_does_not_repeat_them(tmp_path:
     error = error_of(load_system, tmp_path / "box.yaml", changed(SYSTEM, "http://host:8000/v1", url))
     assert "without credentials and query" in error.what
     assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize(("url", "problem"), BAD_URLS)
+def test_a_url_has_a_host_and_a_port_that_exist(tmp_path: Path, url: str, problem: str) -> None:
+    error = error_of(load_system, tmp_path / "box.yaml", changed(SYSTEM, "http://host:8000/v1", f"'{url}'"))
+    assert problem in error.what
+    assert url not in str(error)

@@ -70,6 +70,7 @@ def metrics(**changes: Any) -> PhaseMetrics:
         "one_token_answers": 0,
         "first_chunk_sources": {"usage": 100},
         "trajectories_completed": 30,
+        "trajectories_in_window": 20,
         "window_s": 600.0,
         "infinite": {},
     }

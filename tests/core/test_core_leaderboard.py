@@ -45,6 +45,7 @@ def phase(number: int, n_agents: int = 4, **changes: Any) -> PhaseResult:
         "window_close_ns": 2,
         "end_ns": 3,
         "timed_out": False,
+        "idle_before": "verified",
         "records": None,
         "metrics": metrics(ttft_p95_s=None, infinite={"ttft_p95_s": "6 of 100 requests failed"}),
         "energy": ENERGY,

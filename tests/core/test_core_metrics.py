@@ -280,7 +280,9 @@ def test_only_requests_sent_inside_the_window_count() -> None:
         answer(sent=19.9, first=24.9, last=90),  # inside and answered long after: yes
         answer(sent=20, first=20.5, last=21),  # at the close: no
     )
-    result = measure(found, open_ns=10 * S, close_ns=20 * S, trajectories_completed=3)
+    result = measure(
+        found, open_ns=10 * S, close_ns=20 * S, trajectories_completed=3, trajectories_in_window=0
+    )
     assert result.requests == 2
     assert result.ttft_p50_s == pytest.approx((1 + 5) / 2)
     assert result.trajectories_completed == 3
@@ -294,7 +296,9 @@ def test_throughput_takes_every_request_that_overlaps_the_window() -> None:
         ),  # sent before: 20 of its 40 later tokens fall inside
         answer(sent=12, first=13, last=14, n=11, n_first=1),
     )
-    result = measure(found, open_ns=10 * S, close_ns=20 * S, trajectories_completed=0)
+    result = measure(
+        found, open_ns=10 * S, close_ns=20 * S, trajectories_completed=0, trajectories_in_window=0
+    )
     assert result.requests == 1
     assert result.throughput_tok_s == pytest.approx((20 + 11) / 10)
 
@@ -317,7 +321,9 @@ def test_a_whole_phase_by_hand() -> None:
     )
     # Another first turn, sent before the window: what the cache let through counts wherever it was seen.
     builder.add(key(agent=5), answer(sent=-1, first=0, last=0, n=1, prompt_tokens=9, cached_tokens=300))
-    result = measure(builder.finish(), open_ns=0, close_ns=10 * S, trajectories_completed=7)
+    result = measure(
+        builder.finish(), open_ns=0, close_ns=10 * S, trajectories_completed=7, trajectories_in_window=0
+    )
     assert result.requests == 5
     assert result.failures == {}
     assert result.ttft_p50_s == 2.0  # of 1, 1, 2, 3, 4
@@ -343,6 +349,7 @@ def test_failures_pull_the_percentiles_instead_of_being_dropped() -> None:
         open_ns=0,
         close_ns=20 * S,
         trajectories_completed=0,
+        trajectories_in_window=0,
     )
     assert result.requests == 20
     assert result.failures == {"http_5xx": 1, "timeout_first_token": 1}
@@ -355,7 +362,11 @@ def test_failures_pull_the_percentiles_instead_of_being_dropped() -> None:
 def test_a_quarter_of_failures_brings_the_speed_to_zero() -> None:
     good = [answer(sent=i, first=i + 1, last=i + 2) for i in range(3)]
     result = measure(
-        columns(*good, failure(3), failure(4)), open_ns=0, close_ns=5 * S, trajectories_completed=0
+        columns(*good, failure(3), failure(4)),
+        open_ns=0,
+        close_ns=5 * S,
+        trajectories_completed=0,
+        trajectories_in_window=0,
     )
     assert result.output_speed_p25_tok_s == 0.0
     assert result.whole_speed_p25_tok_s == 0.0
@@ -363,14 +374,24 @@ def test_a_quarter_of_failures_brings_the_speed_to_zero() -> None:
 
 def test_failures_outside_the_window_do_not_count() -> None:
     result = measure(
-        columns(failure(0), answer(5, 6, 7)), open_ns=S, close_ns=9 * S, trajectories_completed=0
+        columns(failure(0), answer(5, 6, 7)),
+        open_ns=S,
+        close_ns=9 * S,
+        trajectories_completed=0,
+        trajectories_in_window=0,
     )
     assert result.failures == {}
     assert result.ttft_p95_s == 1.0
 
 
 def test_only_failures_leave_no_ttft_and_no_means() -> None:
-    result = measure(columns(failure(1), failure(2)), open_ns=0, close_ns=9 * S, trajectories_completed=0)
+    result = measure(
+        columns(failure(1), failure(2)),
+        open_ns=0,
+        close_ns=9 * S,
+        trajectories_completed=0,
+        trajectories_in_window=0,
+    )
     assert (result.ttft_p50_s, result.ttft_p95_s) == (None, None)
     assert set(result.infinite) == {"ttft_p50_s", "ttft_p95_s"}
     assert result.output_speed_p25_tok_s == 0.0
@@ -380,7 +401,9 @@ def test_only_failures_leave_no_ttft_and_no_means() -> None:
 
 
 def test_one_token_answers_only_leave_no_speed() -> None:
-    result = measure(columns(answer(n=1)), open_ns=0, close_ns=S, trajectories_completed=0)
+    result = measure(
+        columns(answer(n=1)), open_ns=0, close_ns=S, trajectories_completed=0, trajectories_in_window=0
+    )
     assert result.output_speed_p25_tok_s is None
     assert result.output_speed_p50_tok_s is None
     assert result.infinite == {}
@@ -390,23 +413,37 @@ def test_the_cached_share_needs_both_counts() -> None:
     reported = answer(prompt_tokens=100, cached_tokens=50)
     silent = answer(prompt_tokens=900)
     found = columns(reported, silent)
-    assert measure(found, open_ns=0, close_ns=S, trajectories_completed=0).cached_share == 0.5
+    assert (
+        measure(found, open_ns=0, close_ns=S, trajectories_completed=0, trajectories_in_window=0).cached_share
+        == 0.5
+    )
     found = columns(silent)
-    assert measure(found, open_ns=0, close_ns=S, trajectories_completed=0).cached_share is None
+    assert (
+        measure(found, open_ns=0, close_ns=S, trajectories_completed=0, trajectories_in_window=0).cached_share
+        is None
+    )
 
 
 def test_only_first_turns_say_something_about_isolation() -> None:
     builder = ColumnsBuilder()
     builder.add(key(turn=0), answer(cached_tokens=3))
     builder.add(key(turn=1), answer(cached_tokens=5_000))
-    result = measure(builder.finish(), open_ns=0, close_ns=S, trajectories_completed=0)
+    result = measure(
+        builder.finish(), open_ns=0, close_ns=S, trajectories_completed=0, trajectories_in_window=0
+    )
     assert result.first_turn_cached_tokens_max == 3
 
 
 def test_the_percentiles_are_the_rulesets() -> None:
     found = columns(*(answer(sent=0, first=i + 1, last=i + 2, n=10 * (i + 1) + 1) for i in range(5)))
     result = measure(
-        found, open_ns=0, close_ns=S, trajectories_completed=0, ttft_percent=75, speed_percent=50
+        found,
+        open_ns=0,
+        close_ns=S,
+        trajectories_completed=0,
+        trajectories_in_window=0,
+        ttft_percent=75,
+        speed_percent=50,
     )
     assert result.ttft_p95_s == 4.0
     assert result.output_speed_p25_tok_s == 30.0
@@ -415,4 +452,4 @@ def test_the_percentiles_are_the_rulesets() -> None:
 @pytest.mark.parametrize("found", [columns(), columns(answer(sent=5, first=6, last=7))])
 def test_no_request_in_the_window_is_an_error(found: Any) -> None:
     with pytest.raises(ValueError, match="no request was sent inside the window"):
-        measure(found, open_ns=0, close_ns=5 * S, trajectories_completed=0)
+        measure(found, open_ns=0, close_ns=5 * S, trajectories_completed=0, trajectories_in_window=0)

@@ -49,6 +49,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "warmup_agents": 4,
         "warmup_max_s": 600.0,
         "idle_max_s": 120.0,
+        "restart_max_s": 1800.0,
         "idle_pause_s": 5.0,
         "ttft_percentile": 95.0,  # §3
         "output_speed_percentile": 25.0,

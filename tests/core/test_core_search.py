@@ -185,33 +185,47 @@ def test_the_answer_is_repeated_once() -> None:
 
 
 def test_a_failed_confirmation_goes_down_to_the_next_passed() -> None:
-    outcome, probes = search(at(6, PASS, FAIL, otherwise=carries(6)), rules())
-    # Passed: 1, 2, 4, 6; failed: 8, 7.
-    assert steps(probes)[-2:] == [(6, "confirm"), (4, "confirm")]
+    # Where it lies within the resolution of the failure, nothing else is asked.
+    outcome, probes = search(
+        at(640, PASS, FAIL, otherwise=carries(640)), rules(resolution=0.3, max_agents=2_000)
+    )
+    assert steps(probes)[-2:] == [(640, "confirm"), (512, "confirm")]
     assert (outcome.status, outcome.agents, outcome.confirmed, outcome.failed_min) == (
         Status.DONE,
-        4,
+        512,
+        True,
+        640,
+    )
+    assert outcome.contradictions == ("640 agents failed after they had passed",)
+
+
+def test_after_a_failed_confirmation_the_answer_keeps_its_resolution() -> None:
+    outcome, probes = search(at(6, PASS, FAIL, otherwise=carries(6)), rules())
+    # Passed: 1, 2, 4, 6; failed: 8, 7. The next passed, 4, would be two steps too low.
+    assert steps(probes)[-3:] == [(6, "confirm"), (5, "bisect"), (5, "confirm")]
+    assert (outcome.status, outcome.agents, outcome.confirmed, outcome.failed_min) == (
+        Status.DONE,
+        5,
         True,
         6,
     )
-    assert outcome.contradictions == ("6 agents failed after they had passed",)
 
 
 def test_at_most_two_descents() -> None:
-    system = at(6, PASS, FAIL, otherwise=at(4, PASS, FAIL, otherwise=carries(6)))
+    system = at(6, PASS, FAIL, otherwise=at(5, PASS, FAIL, otherwise=carries(6)))
     outcome, probes = search(system, rules())
-    assert steps(probes)[-3:] == [(6, "confirm"), (4, "confirm"), (2, "confirm")]
-    assert (outcome.status, outcome.agents, outcome.confirmed) == (Status.DONE, 2, True)
+    assert steps(probes)[-4:] == [(6, "confirm"), (5, "bisect"), (5, "confirm"), (4, "confirm")]
+    assert (outcome.status, outcome.agents, outcome.confirmed) == (Status.DONE, 4, True)
 
 
 def test_a_third_failed_confirmation_is_invalid() -> None:
     system = carries(6)
-    for n in (6, 4, 2):
+    for n in (6, 5, 4):
         system = at(n, PASS, FAIL, otherwise=system)
     outcome, probes = search(system, rules())
-    assert steps(probes)[-3:] == [(6, "confirm"), (4, "confirm"), (2, "confirm")]
+    assert steps(probes)[-4:] == [(6, "confirm"), (5, "bisect"), (5, "confirm"), (4, "confirm")]
     assert (outcome.status, outcome.agents, outcome.at_least) == (Status.INVALID, None, False)
-    assert "not confirmed 3 times, the last time at 2 agents" in (outcome.reason or "")
+    assert "not confirmed 3 times, the last time at 4 agents" in (outcome.reason or "")
 
 
 def test_a_failed_confirmation_at_one_agent_is_capacity_0() -> None:
@@ -222,16 +236,46 @@ def test_a_failed_confirmation_at_one_agent_is_capacity_0() -> None:
 
 def test_a_failed_confirmation_with_nothing_passed_below_searches_below() -> None:
     outcome, probes = search(at(8, PASS, FAIL, otherwise=carries(8)), rules(start=8))
-    assert steps(probes)[-3:] == [(8, "confirm"), (4, "bisect"), (4, "confirm")]
-    assert (outcome.agents, outcome.confirmed) == (4, True)
+    assert steps(probes)[-5:] == [
+        (8, "confirm"), (4, "bisect"), (6, "bisect"), (7, "bisect"), (7, "confirm")
+    ]  # fmt: skip
+    assert (outcome.agents, outcome.confirmed) == (7, True)
 
 
 def test_a_failed_confirmation_at_the_limit_is_no_longer_at_least() -> None:
     outcome, _ = search(at(100, PASS, FAIL, otherwise=carries(100)), rules(max_agents=100))
-    assert (outcome.agents, outcome.at_least, outcome.failed_min) == (64, False, 100)
+    assert (outcome.agents, outcome.at_least, outcome.failed_min) == (99, False, 100)
 
 
 # INVALID
+
+
+def test_a_ramp_that_the_load_generator_ends_is_at_least_what_passed() -> None:
+    state = CapacitySearch(["t"], rules())
+    asked = []
+    while probe := state.next_probe("t"):
+        asked.append((probe.n_agents, probe.kind))
+        beyond = probe.n_agents > 8
+        state.record(probe, {"t": INVALID if beyond else PASS}, reason="too late", load_generator=beyond)
+    outcome = state.outcome("t")
+    assert asked[-3:] == [(16, "ramp"), (16, "ramp"), (8, "confirm")]
+    assert (outcome.status, outcome.agents, outcome.at_least, outcome.confirmed) == (
+        Status.DONE,
+        8,
+        True,
+        True,
+    )
+    assert outcome.reason == "INVALID at N = 16 in 2 attempts: too late"
+
+
+def test_the_load_generators_reach_is_no_answer_below_a_failure() -> None:
+    state = CapacitySearch(["t"], rules())
+    while probe := state.next_probe("t"):
+        if probe.n_agents == 12:
+            state.record(probe, {"t": INVALID}, reason="too late", load_generator=True)
+        else:
+            state.record(probe, {"t": PASS if probe.n_agents <= 8 else FAIL})
+    assert (state.outcome("t").status, state.outcome("t").agents) == (Status.INVALID, None)
 
 
 @pytest.mark.parametrize("verdict", [INVALID, INCONCLUSIVE])

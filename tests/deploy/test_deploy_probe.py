@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
+from pytest_agentperf.config.run import SecretHeaders
 from pytest_agentperf.core.errors import EndpointError
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint, is_alive, requests_in_server
+from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state, requests_in_server
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.sim.process import SimServer
 
@@ -141,16 +143,50 @@ def test_nobody_answers() -> None:
         assert caught.value.remedy
         with pytest.raises(EndpointError, match="no answer"):
             ask_once(url, {}, b"{}")
-        assert not is_alive(url, {})
+        assert endpoint_state(url, {}) == "dead"
         assert requests_in_server(url) is None
 
 
+@pytest.mark.parametrize("url", ["http://host:hunter2/v1", "http://host:99999/v1", "http://[hunter2]/v1"])
+def test_a_url_that_is_none(url: str) -> None:
+    """`httpx` raises an error outside its tree of errors, with parts of the URL in its text."""
+    for ask in (lambda: check_endpoint(url, {}, "m"), lambda: ask_once(url, {}, b"{}")):
+        with pytest.raises(EndpointError, match="URL is none") as caught:
+            ask()
+        assert "hunter2" not in str(caught.value)
+        assert caught.value.remedy
+    assert endpoint_state(url, {}) == "unreachable"
+    assert requests_in_server(url) is None
+
+
+def test_no_frame_of_ours_shows_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `pytest --showlocals` prints the variables of each."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(httpx.Client, "request", broken)
+    headers = SecretHeaders({"Authorization": "Bearer sk-hunter2"})
+    asks = (
+        lambda: check_endpoint("http://host/v1", headers, "m"),
+        lambda: ask_once("http://host/v1", headers, b"{}"),
+        lambda: endpoint_state("http://host/v1", headers),
+    )
+    for ask in asks:
+        with pytest.raises(RuntimeError) as caught:
+            ask()
+        frames = [entry.frame for entry in caught.traceback if entry.path.name == "probe.py"]
+        assert frames
+        assert not [frame for frame in frames if "hunter2" in repr(frame.f_locals)]
+
+
 @pytest.mark.parametrize(
-    ("page", "alive"), [("{}", True), ((401, b""), True), ((404, b""), True), ((503, b""), False)]
+    ("page", "state"),
+    [("{}", "alive"), ((401, b""), "alive"), ((404, b""), "alive"), ((503, b""), "dead")],
 )
-def test_alive_is_who_answers(page: Page | str, alive: bool) -> None:
+def test_alive_is_who_answers(page: Page | str, state: str) -> None:
     with serving(models=page) as server:
-        assert is_alive(server.url, {"X-Key": "k"}) == alive
+        assert endpoint_state(server.url, {"X-Key": "k"}) == state
     assert server.asked[0][2]["x-key"] == "k"
 
 
@@ -161,7 +197,7 @@ def test_the_environments_proxy_does_not_stand_between(monkeypatch: pytest.Monke
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         check_endpoint(server.url, {}, "m")
-        assert is_alive(server.url, {})
+        assert endpoint_state(server.url, {}) == "alive"
         assert requests_in_server(server.url) == 0
 
 
@@ -225,6 +261,6 @@ def test_the_simulated_server() -> None:
         content = decode([(0, ask_once(server.url, headers, json.dumps(body).encode()))])
         assert content.failure == "no_usage"
         assert requests_in_server(server.url) == 0
-        assert is_alive(server.url, {})
+        assert endpoint_state(server.url, {}) == "alive"
         url = server.url
-    assert not is_alive(url, {})
+    assert endpoint_state(url, {}) == "dead"

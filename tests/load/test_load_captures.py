@@ -57,7 +57,7 @@ def summary(content: StreamContent) -> tuple[Any, ...]:
         content.output_tokens,
         content.reasoning_tokens,
         content.finish_reason,
-        content.first_chunk_text,
+        content.first_text,
         content.content_chunks,
     )
 
@@ -72,7 +72,7 @@ def plain_events(raw: bytes) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
 def test_a_capture_is_what_it_says(path: Any) -> None:
     raw = path.read_bytes()
-    content = decode([(1, raw)])
+    content = decode(enumerate(raw.splitlines(keepends=True)))
     assert summary(content) == EXPECTED[path.stem]
     chunks = plain_events(raw)
     assert content.response_id == (chunks[0].get("id") or None)
@@ -99,7 +99,7 @@ def test_the_first_token_is_in_the_read_that_brings_it(path: Any) -> None:
     raw = path.read_bytes()
     lines = raw.splitlines(keepends=True)
     content = decode(enumerate(lines))
-    first = decode([(1, raw)]).first_chunk_text
+    first = content.first_text
     assert content.t_first_ns is not None
     line = lines[content.t_first_ns].decode()
     assert json.dumps(first, ensure_ascii=False)[1:-1].split("{")[0] in line

@@ -105,7 +105,9 @@ async def test_a_stream_and_the_request_that_asked_for_it() -> None:
             assert client.http.host == "127.0.0.1"
     assert_ok(answer)
     assert (answer.response_id, answer.content_chunks) == ("r1", 2)
-    assert (answer.first_chunk_tokens, answer.first_chunk_source) == (1, "assumed")
+    # Both chunks in one read, or not: that is TCP's to decide.
+    assert answer.first_chunk_tokens in (1, 2)
+    assert answer.first_chunk_source == "assumed"
     (request,) = server.requests
     assert request.body == body(key(5, 2))
     assert answer.body_bytes == len(request.body)
@@ -704,13 +706,6 @@ async def test_tls_with_a_certificate_we_trust(certificate: Path, monkeypatch: p
         assert_ok(answer)
     assert [answer.connect_ns is None for answer in answers] == [False, True]
     assert server.connections == 1
-
-
-@on_every_loop
-async def test_tls_without_verification(certificate: Path) -> None:
-    answers, _ = await ask_over_tls(certificate, verify_tls=False)
-    for answer in answers:
-        assert_ok(answer)
 
 
 @on_every_loop

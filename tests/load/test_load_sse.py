@@ -35,7 +35,8 @@ def test_a_plain_stream() -> None:
     assert content == StreamContent(
         t_first_ns=2,
         t_last_ns=3,
-        first_chunk_text="a",
+        first_text="a",
+        first_chunks=1,
         content_chunks=2,
         prompt_tokens=10,
         output_tokens=3,
@@ -73,7 +74,7 @@ def test_only_one_space_after_the_colon_is_no_data() -> None:
 def test_data_over_several_lines_is_joined() -> None:
     stream = b'data: {"choices": [{"delta":\ndata: {"content": "x"},\ndata:"finish_reason": "stop"}]}\n\n'
     content = ok(stream + usage() + DONE)
-    assert (content.first_chunk_text, content.finish_reason) == ("x", "stop")
+    assert (content.first_text, content.finish_reason) == ("x", "stop")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 10])
@@ -113,14 +114,29 @@ def test_usage_in_every_chunk_tells_the_tokens_of_the_first() -> None:
 
     parts = [chunk(role="assistant", usage=count(0)), chunk(content="abc", usage=count(4))]
     parts += [chunk(content="d", usage=count(5)), chunk("stop", usage=count(5)), DONE]
-    content = ok(b"".join(parts))
-    assert (content.first_chunk_tokens, content.output_tokens, content.content_chunks) == (4, 5, 2)
+    content = decode(enumerate(parts))
+    assert (content.first_tokens, content.output_tokens, content.content_chunks) == (4, 5, 2)
     # A count made before the chunk is no count of it.
     parts[1] = chunk(content="abc", usage=count(0))
-    assert ok(b"".join(parts)).first_chunk_tokens is None
+    assert decode(enumerate(parts)).first_tokens is None
     # Usage that comes later says nothing of the first chunk.
     parts[1] = chunk(content="abc")
-    assert ok(b"".join(parts)).first_chunk_tokens is None
+    assert decode(enumerate(parts)).first_tokens is None
+
+
+def test_what_one_read_brings_with_the_first_token_came_with_it() -> None:
+    def count(n: int) -> dict[str, int]:
+        return {"prompt_tokens": 9, "completion_tokens": n}
+
+    # A proxy that flushes three events at once: they are n₁ together, or its buffer would look like speed.
+    flushed = (
+        chunk(content="a", usage=count(1))
+        + chunk(content="b", usage=count(2))
+        + chunk(content="c", usage=count(3))
+    )
+    content = decode([(1, ROLE), (2, flushed), (3, chunk(content="d", usage=count(4)) + FINISH)])
+    assert (content.first_text, content.first_chunks, content.first_tokens) == ("abc", 3, 3)
+    assert (content.t_first_ns, content.t_last_ns, content.content_chunks) == (2, 3, 4)
 
 
 def test_the_details_of_usage() -> None:
@@ -188,7 +204,7 @@ def test_what_counts_as_the_first_token(fields: dict[str, Any], text: str) -> No
     )
     content = decode([(1, empty), (2, delta(**fields)), (3, delta(content="end")), (4, FINISH)])
     assert (content.failure, content.t_first_ns, content.t_last_ns) == (None, 2, 3)
-    assert (content.first_chunk_text, content.content_chunks) == (text, 2)
+    assert (content.first_text, content.content_chunks) == (text, 2)
 
 
 def test_repeated_finish_chunks_and_a_finish_with_content() -> None:
@@ -227,7 +243,7 @@ def test_line_separators_inside_strings_are_text() -> None:
     text = "one\u2028two\u2029three\x85four\x0bfive\x0c"
     raw = json.dumps({"choices": [{"delta": {"content": text}}]}, ensure_ascii=False).encode()
     content = ok(b"data: " + raw + b"\n\n" + FINISH)
-    assert content.first_chunk_text == text
+    assert content.first_text == text
 
 
 def test_characters_split_across_reads() -> None:
@@ -236,7 +252,7 @@ def test_characters_split_across_reads() -> None:
     stream += b"\n\n" + FINISH
     for size in (1, 2, 3):
         reads = [(t, stream[t : t + size]) for t in range(0, len(stream), size)]
-        assert decode(reads).first_chunk_text == text
+        assert decode(reads).first_text == text
 
 
 def test_half_a_surrogate_pair_goes_into_no_text_column() -> None:
@@ -328,4 +344,6 @@ def test_any_split_into_reads_gives_the_same(parts: list[bytes], cuts: list[int]
     assert split.t_first_ns == expected
     for content in (split, joined):
         content.t_first_ns = content.t_last_ns = None
+        # What arrived with the first token does depend on the reads.
+        content.first_text, content.first_chunks, content.first_tokens = "", 0, None
     assert split == joined

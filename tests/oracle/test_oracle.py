@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
-from virtual_system import SHAPES, Band, Shape, VirtualSystem, brute_force, search
+from virtual_system import SHAPES, Band, Shape, brute_force, run_phase, search
 
-from pytest_agentperf.core.search import SearchRules
+if TYPE_CHECKING:
+    from pytest_agentperf.core.metrics import PhaseMetrics
 
 BRUTE_FORCE_SEEDS = 7
-RULES = SearchRules(
-    start=1,
-    max_agents=256,
-    ramp_factor=2,
-    resolution=0.0,
-    confirm=True,
-    confirm_descents_max=2,
-    invalid_retries=1,
-)
 
 
 @cache
 def band(shape: Shape) -> Band:
-    nonces = [f"brute-{seed}" for seed in range(BRUTE_FORCE_SEEDS)]
-    return brute_force(VirtualSystem(shape.engine), shape.tier, shape.n_max, nonces)
+    return brute_force(shape, [f"brute-{seed}" for seed in range(BRUTE_FORCE_SEEDS)])
+
+
+def metrics(shape: Shape, n_agents: int, nonce: str) -> PhaseMetrics:
+    found = run_phase(shape, n_agents, nonce=nonce).metrics
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
@@ -36,16 +34,16 @@ def test_brute_force_finds_an_edge(shape: Shape) -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_search_agrees_with_brute_force(shape: Shape, seed: int) -> None:
-    agents = search(VirtualSystem(shape.engine), shape.tier, seed=seed, rules=RULES)
-    assert agents is not None
-    assert band(shape).contains(agents), f"{agents} agents, {band(shape)}"
+    result = search(shape, nonce=f"search-{seed}")
+    assert result.complete
+    assert result.agents is not None
+    assert band(shape).contains(result.agents), f"{result.agents} agents, {band(shape)}"
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_each_engine_gives_out_for_its_own_reason(shape: Shape) -> None:
-    system = VirtualSystem(shape.engine)
-    few = system.measure(max(1, band(shape).all_pass_up_to - 1), nonce="few")
-    many = system.measure(shape.n_max, nonce="many")
+    few = metrics(shape, max(1, band(shape).all_pass_up_to - 1), "few")
+    many = metrics(shape, shape.n_max, "many")
     assert many.output_speed_p25_tok_s is not None
     assert many.ttft_p95_s is not None
     assert few.cached_share is not None
@@ -62,12 +60,11 @@ def test_each_engine_gives_out_for_its_own_reason(shape: Shape) -> None:
 
 
 def test_equal_seeds_give_equal_phases() -> None:
-    system = VirtualSystem(SHAPES[0].engine)
-    assert system.measure(7, nonce="same") == system.measure(7, nonce="same")
+    assert run_phase(SHAPES[0], 7, nonce="same") == run_phase(SHAPES[0], 7, nonce="same")
 
 
 def test_first_turns_find_nothing_in_the_cache() -> None:
-    metrics = VirtualSystem(SHAPES[0].engine).measure(7, nonce="isolated")
-    assert metrics.first_turn_cached_tokens_max == 0
-    assert metrics.cached_share is not None
-    assert metrics.cached_share > 0.5
+    found = metrics(SHAPES[0], 7, "isolated")
+    assert found.first_turn_cached_tokens_max == 0
+    assert found.cached_share is not None
+    assert found.cached_share > 0.5

@@ -1,33 +1,39 @@
-"""A simulated system in virtual time, and its capacity by brute force: the oracle for the search.
+"""Simulated systems in virtual time, and their capacity by brute force: the oracle for the search.
 
-Agents, phase, window, metrics and verdicts are the product's own; only time and transport are virtual.
+The run is the product's own, `CapacityRun` with all that is in it; only server, workers and clock are virtual.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.config.engine import EngineConfig
-from pytest_agentperf.core.metrics import PhaseMetrics, measure
-from pytest_agentperf.core.phase import Phase, PhaseSpec, Stage, StopRule, stagger_ns
-from pytest_agentperf.core.ruleset import DEMO_1, Ruleset
-from pytest_agentperf.core.search import CapacitySearch, SearchRules
+from pytest_agentperf.config.run import RunOptions, RunSettings, settle
+from pytest_agentperf.config.suite import Suite
+from pytest_agentperf.config.system import System
 from pytest_agentperf.core.slo import SloTier
-from pytest_agentperf.core.verdict import Verdict, judge
-from pytest_agentperf.dataset import PreparedSource, open_dataset
+from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.driver import Driver
+from pytest_agentperf.power.sim import NoPowerSampler
 from pytest_agentperf.sim.clock import VirtualClock
 from pytest_agentperf.sim.transport import EngineClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
+    from pytest_agentperf.core.phase import PhaseEvents, PhaseKind, PhaseSpec, PhaseStatus
+    from pytest_agentperf.core.ports import BlockingClock
+    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.dataset import PreparedSource
 
 DEMO_SET = Path(__file__).parents[2] / "fixtures" / "datasets" / "demo-v1"
 NS_PER_S = 1_000_000_000
-_POLL_NS = NS_PER_S // 10
 
 
 class Shape(NamedTuple):
@@ -62,64 +68,175 @@ SHAPES = (
 )  # fmt: skip
 
 
-@dataclass
-class VirtualSystem:
-    """One engine under one ruleset; each phase starts with an empty cache, as behind fresh prefixes."""
+def settings_for(shape: Shape, *tiers: SloTier, nonce: str | None = None, **overrides: Any) -> RunSettings:
+    """Resolve a run of a shape under `demo/1`, at its own tier or at others."""
+    targets = {tier.name: tier.model_dump(exclude={"name"}) for tier in tiers or (shape.tier,)}
+    suite = Suite.model_validate(
+        {
+            "name": "oracle",
+            "title": "oracle",
+            "model": "sim",
+            "max_context_tokens": 131_072,
+            "max_tokens": 16_384,
+            "history_reasoning": "all",
+            "edition": "1",
+            "editions": {"1": {"source": "tests", "tiers": targets}},
+            "sampling": {
+                "parameters": {},
+                "source": "tests",
+                "max_effort": {"default": {"parameters": {}, "source": "tests"}},
+            },
+            "dataset": "bundled:demo-v1",
+            "ruleset": "demo/1",
+        }
+    )
+    system = System.model_validate(
+        {
+            "name": "sim",
+            "title": shape.name,
+            "accelerator": {"name": "simulated", "vendor": "none"},
+            "submitter": {"name": "tests"},
+            "overrides": {"resolution": 0.0, **overrides},
+            "deployments": {
+                "all": {
+                    "endpoint": {"builtin": "sim"},
+                    "allocated_accelerators": shape.engine.accelerators,
+                    "serving": {"framework": "sim"},
+                    "simulate": shape.engine.model_dump(),
+                }
+            },
+        }
+    )
+    options = RunOptions(dataset=str(DEMO_SET), nonce=nonce)
+    return settle(suite, Path("suite.yaml"), system, Path("sim.yaml"), options, start=Path.cwd())
 
-    engine: EngineConfig
-    rules: Ruleset = DEMO_1
 
-    def __post_init__(self) -> None:
-        self.source = PreparedSource(
-            open_dataset(DEMO_SET), max_prompt_tokens=100_000, history_reasoning="all"
+class RunClock:
+    """A `BlockingClock` in virtual time."""
+
+    def __init__(self) -> None:
+        self.virtual = VirtualClock()
+
+    def now_ns(self) -> int:
+        return self.virtual.now_ns()
+
+    def sleep(self, seconds: float) -> None:
+        self.virtual.run_until(self.now_ns() + round(seconds * NS_PER_S))
+
+
+class VirtualServer:
+    """A `Server` that is always there; tests make it fail."""
+
+    simulated = True
+    url = "virtual://"
+
+    def __init__(self) -> None:
+        self.revivals = 0
+        self.health: Literal["alive", "dead", "unreachable"] = "alive"
+        self.in_flight = 0.0
+
+    def start(self) -> None: ...
+
+    def ask_once(self, body: bytes) -> bytes:
+        raise NotImplementedError("nothing is asked before the run in virtual time")
+
+    def state(self) -> Literal["alive", "dead", "unreachable"]:
+        return self.health
+
+    def revive(self, patience_s: float) -> None:
+        self.revivals += 1
+        self.health = "alive"
+
+    def requests_in_flight(self) -> float:
+        return self.in_flight
+
+    def stop(self) -> None: ...
+
+
+class VirtualPool:
+    """A `LoadPool` whose one worker lives in virtual time."""
+
+    def __init__(self, clock: RunClock, client: EngineClient, bodies: BodyBuilder) -> None:
+        self._clock = clock
+        self._client = client
+        self._bodies = bodies
+        self.health: dict[str, Any] = {"workers": 1}
+
+    def start_phase(self, spec: PhaseSpec) -> int:
+        self._bodies.nonce = spec.nonce
+        self.driver = Driver(
+            spec,
+            range(spec.n_agents),
+            clock=self._clock.virtual,
+            client=self._client,
+            tool_delays_ns=self._bodies.tool_delays_ns,
         )
-        rules = BodyRules("sim", {}, self.rules.max_tokens, self.rules.output_length)
-        self.bodies = BodyBuilder(self.source, rules)
+        self.driver.start(self._clock.now_ns())
+        return self._clock.now_ns()
 
-    def measure(self, n_agents: int, *, nonce: str, phase: int = 0) -> PhaseMetrics:
-        self.bodies.nonce = nonce
-        clock = VirtualClock()
-        # The nonce seeds the jitter too, so that seeds differ in more than their prefixes.
-        seeded = self.engine.model_copy(update={"seed": sum(nonce.encode())})
-        client = EngineClient(seeded, clock, self.bodies.build)
-        spec = PhaseSpec(
-            phase=phase,
-            attempt=0,
-            kind="fixed",
-            n_agents=n_agents,
-            stagger_ns=stagger_ns(n_agents, self.rules),
-            seed=0,
-            nonce=nonce,
-            trajectories=tuple(self.source.ids()),
-            failure_wait_ns=NS_PER_S,
-        )
-        driver = Driver(
-            spec, range(n_agents), clock=clock, client=client, tool_delays_ns=self.bodies.tool_delays_ns
-        )
-        state = Phase(n_agents, StopRule.from_ruleset(self.rules), clock.now_ns())
+    def poll(self, timeout_s: float) -> PhaseEvents:
+        self._clock.sleep(timeout_s)
+        return self.driver.take_events()
 
-        def poll() -> None:
-            before = state.stage
-            stage = state.update(driver.take_events(), clock.now_ns())
-            if stage is Stage.DRAIN and before is not Stage.DRAIN:
-                assert state.close_ns is not None
-                driver.close_window(state.close_ns)
-            if stage is not Stage.DONE:
-                clock.call_at(clock.now_ns() + _POLL_NS, poll)
+    def close_window(self, close_ns: int) -> None:
+        self.driver.close_window(close_ns)
 
-        driver.start(0)
-        clock.call_at(_POLL_NS, poll)
-        while state.stage is not Stage.DONE:
-            assert clock.run_next()
-        columns = driver.stop()
-        assert state.open_ns is not None
-        assert state.close_ns is not None
-        return measure(
-            columns, open_ns=state.open_ns, close_ns=state.close_ns, trajectories_completed=state.completions
-        )
+    def stop_phase(self) -> RequestColumns:
+        return self.driver.stop()
 
-    def verdict(self, tier: SloTier, n_agents: int, *, nonce: str) -> Verdict:
-        return judge(tier, self.measure(n_agents, nonce=nonce)).verdict
+    def describe(self) -> Mapping[str, Any]:
+        return self.health
+
+    def close(self) -> None: ...
+
+
+def open_virtual(name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock) -> Deployed:
+    """Open a deployment whose engine lives in this process."""
+    assert isinstance(clock, RunClock)
+    engine = settings.system.deployments[name].simulate
+    assert engine is not None
+    # The nonce seeds answers and jitter too, so that seeds differ in more than their prefixes.
+    engine = engine.model_copy(update={"seed": sum(settings.nonce.encode())})
+    rules = settings.ruleset
+    bodies = BodyBuilder(source, BodyRules("sim", {}, rules.max_tokens, rules.output_length), settings.nonce)
+    pool = VirtualPool(clock, EngineClient(engine, clock.virtual, bodies.build), bodies)
+    return Deployed(
+        name,
+        settings,
+        server=VirtualServer(),
+        open_pool=lambda: pool,
+        open_sampler=NoPowerSampler,
+        trajectories=source.ids(),
+        clock=clock,
+    )
+
+
+class Watch:
+    """An `Observer` that keeps the phases, with their records."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, int]] = []
+        self.records: list[RequestColumns] = []
+
+    def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
+        self.started.append((kind, n_agents))
+
+    def phase_status(self, status: PhaseStatus) -> None: ...
+
+    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+        self.records.append(columns)
+        return result
+
+
+def run_phase(shape: Shape, n_agents: int, *, nonce: str) -> PhaseResult:
+    settings = settings_for(shape, nonce=nonce, warmup_agents=0)
+    with CapacityRun(settings, Watch(), clock=RunClock(), open_=open_virtual) as run:
+        return run.run_fixed("all", n_agents)
+
+
+def search(shape: Shape, *, nonce: str) -> TierResult:
+    with CapacityRun(settings_for(shape, nonce=nonce), Watch(), clock=RunClock(), open_=open_virtual) as run:
+        return run.measure(shape.tier.name)
 
 
 class Band(NamedTuple):
@@ -133,22 +250,12 @@ class Band(NamedTuple):
         return self.all_pass_up_to - step <= agents < self.none_pass_from + step
 
 
-def brute_force(system: VirtualSystem, tier: SloTier, n_max: int, nonces: Iterable[str]) -> Band:
+def brute_force(shape: Shape, nonces: Iterable[str]) -> Band:
     nonces = list(nonces)
     passes = {
-        n: sum(system.verdict(tier, n, nonce=nonce) is Verdict.PASS for nonce in nonces)
-        for n in range(1, n_max + 1)
+        n: sum(run_phase(shape, n, nonce=nonce).verdicts[0].verdict is Verdict.PASS for nonce in nonces)
+        for n in range(1, shape.n_max + 1)
     }
-    all_pass = next((n - 1 for n in passes if passes[n] < len(nonces)), n_max)
+    all_pass = next((n - 1 for n in passes if passes[n] < len(nonces)), shape.n_max)
     none_pass = next((n + 1 for n in reversed(passes) if passes[n]), 1)
     return Band(all_pass, none_pass)
-
-
-def search(system: VirtualSystem, tier: SloTier, *, seed: int, rules: SearchRules) -> int | None:
-    found = CapacitySearch([tier.name], rules)
-    number = 0
-    while probe := found.next_probe(tier.name):
-        number += 1
-        verdict = system.verdict(tier, probe.n_agents, nonce=f"search-{seed}-{number}")
-        found.record(probe, {tier.name: verdict})
-    return found.outcome(tier.name).agents

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import textwrap
+import threading
 from typing import TYPE_CHECKING, Any
 
 import httpcore  # noqa: F401
@@ -26,6 +27,7 @@ from pytest_agentperf.core.trajectory import Trajectory, Turn
 from pytest_agentperf.dataset import DatasetMetadata, write_dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # The same goes for what pandas imports when it first meets a Parquet file.
@@ -56,6 +58,8 @@ ENGINE: dict[str, object] = {
     "output_tokens_median": 16,
     "output_tokens_p95": 16,
 }
+# Never fails: 0.1 ms a token, whatever the number of agents.
+SWIFT = {"step_base_ms": 0.1, "step_per_sequence_ms": 0.0}
 TEST_CAPACITY = """
 def test_capacity(capacity_run, slo_tier):
     assert capacity_run.agents >= slo_tier.expected_agents, capacity_run.report()
@@ -211,3 +215,21 @@ def properties_of(case: Any) -> dict[str, str]:
     found = [(p.name, p.value) for p in case.child(junitparser.Properties)]
     assert len(found) == len(dict(found))
     return dict(found)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait for what another process does; a minute is forever."""
+    patience = threading.Event()
+    for _ in range(600):
+        if condition():
+            return
+        patience.wait(0.1)
+    raise AssertionError("it did not happen within a minute")
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

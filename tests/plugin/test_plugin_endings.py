@@ -14,23 +14,30 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-import filelock
 import junitparser
 import pandas as pd
 import pytest
-from plugin_support import ENGINE, MODEL, Workplace, plain_environment, properties_of, pytest_command
+from plugin_support import (
+    ENGINE,
+    MODEL,
+    SWIFT,
+    Workplace,
+    group_lives,
+    plain_environment,
+    properties_of,
+    pytest_command,
+    wait_for,
+)
 
 from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.config.run import RunOptions, resolve
-from pytest_agentperf.plugin.measuring import _SystemLock
+from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.sim.process import SimServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 KEY = "sk-agentperf-test-0123456789"
-# Never fails: 0.1 ms a token, whatever the number of agents.
-SWIFT = {"step_base_ms": 0.1, "step_per_sequence_ms": 0.0}
 
 
 def test_a_budget_ends_the_search_with_what_it_knows(pytester: pytest.Pytester, place: Workplace) -> None:
@@ -209,7 +216,9 @@ def test_endpoints_that_refuse(
     place.system("absent", endpoint={"url": "http://127.0.0.1:9/v1"})
     before = place.files()
     systems = [f"--system={kind}" for kind in (*kinds, "absent")]
-    result = pytester.runpytest_inprocess("suites/tiny", *systems, "--agentperf-tier=tier1", "-rE", "-l")
+    result = pytester.runpytest_inprocess(
+        "suites/tiny", *systems, "--agentperf-tier=tier1", "-rE", "-l", "--junitxml=j.xml"
+    )
     result.assert_outcomes(errors=5)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     text = result.stdout.str()
@@ -222,6 +231,15 @@ def test_endpoints_that_refuse(
     assert text.count("\n  → ") == 5
     assert "Traceback" not in text
     assert KEY not in text
+    found = [properties_of(case) for case in next(iter(junitparser.JUnitXml.fromfile("j.xml")))]
+    assert {case["agentperf.verdict"] for case in found} == {"INVALID"}
+    reasons = {case["agentperf.system"]: case["agentperf.reason"] for case in found}
+    assert "refused our API key" in reasons["locked"]
+    assert "does not serve the model" in reasons["other"]
+    assert "what is ***?" in reasons["echo"]
+    assert not any("\n" in reason or "→" in reason for reason in reasons.values())
+    assert KEY not in (place.folder / "j.xml").read_text(encoding="utf-8")
+    (place.folder / "j.xml").unlink()
     assert place.files() == before
 
 
@@ -242,10 +260,13 @@ def test_a_server_that_fails_every_request_has_no_capacity_of_0(
 
 def test_a_missing_dataset(pytester: pytest.Pytester, place: Workplace) -> None:
     arguments = ("suites/tiny", "--system=box", "--agentperf-dataset=no/such")
-    result = pytester.runpytest_inprocess(*arguments, "-k", "tier1")
+    result = pytester.runpytest_inprocess(*arguments, "-k", "tier1", "--junitxml=j.xml")
     result.assert_outcomes(errors=1, deselected=1)
     result.stdout.fnmatch_lines([f"*agentperf: {place.folder}/no/such*"])
     result.stdout.no_fnmatch_line("*Traceback*")
+    (found,) = [properties_of(case) for case in next(iter(junitparser.JUnitXml.fromfile("j.xml")))]
+    assert found["agentperf.verdict"] == "INVALID"
+    assert f"{place.folder}/no/such" in found["agentperf.reason"]
     assert not place.results.exists()
 
 
@@ -253,17 +274,13 @@ def test_one_run_at_a_time_on_a_system(pytester: pytest.Pytester, place: Workpla
     place.system("other", endpoint={"url": f"{refusing}/other/v1"})
     path = place.folder / "systems/other.yaml"
     settings = resolve(place.folder / "suites/tiny", path, RunOptions(), start=place.folder)
-    lock = _SystemLock(settings)
-    lock.acquire()
-    try:
+    with SystemLock(settings):
         result = pytester.runpytest_inprocess("suites/tiny", "--system=other", "-k", "tier1")
-    finally:
-        lock.release()
     result.assert_outcomes(errors=1, deselected=1)
     result.stdout.fnmatch_lines(["*another run is measuring the system other", "*→ wait for it to end*"])
     result.stdout.no_fnmatch_line("*Traceback*")
-    assert isinstance(lock._lock, filelock.BaseFileLock)
-    assert not lock._lock.is_locked
+    again = pytester.runpytest_inprocess("suites/tiny", "--system=other", "-k", "tier1")
+    again.stdout.no_fnmatch_line("*another run is measuring*")
 
 
 # Several processes
@@ -366,7 +383,10 @@ def test_ctrl_c_keeps_what_was_measured(place: Workplace) -> None:
     assert entry.complete.reasons == ("tier1: the search was broken off", "tier2: not run")
     assert f"results: {place.run_folder('swift')}/leaderboard.json" in shown.replace("\r\n", "")
     names = sorted(path.name for path in place.run_folder("swift").rglob("*") if path.is_file())
-    assert names == ["000-warmup-1.parquet", "001-ramp-1.parquet", "leaderboard.json"]
+    phases = [
+        f"00{n}-{kind}-1.{form}" for n, kind in enumerate(("warmup", "ramp")) for form in ("json", "parquet")
+    ]
+    assert names == [*phases, "leaderboard.json"]
 
 
 def test_ctrl_c_under_xdist_keeps_what_was_measured(place: Workplace) -> None:
@@ -397,21 +417,3 @@ def test_ctrl_c_under_xdist_keeps_what_was_measured(place: Workplace) -> None:
     text = (place.folder / "shown").read_text(encoding="utf-8")
     assert f"results: {place.run_folder('swift')}/leaderboard.json" in text
     assert "swift: incomplete: tier1: the search was broken off" in text
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait for what another process does; a minute is forever."""
-    patience = threading.Event()
-    for _ in range(600):
-        if condition():
-            return
-        patience.wait(0.1)
-    raise AssertionError("it did not happen within a minute")
-
-
-def group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import subprocess
-from typing import TYPE_CHECKING, Any, NamedTuple
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import junitparser
 import pandas as pd
@@ -27,9 +29,6 @@ from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult, TierResult
 from pytest_agentperf.sim.faults import FaultRates
 from pytest_agentperf.sim.process import SimServer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SYSTEMS = ("box", "slow", "late", "flaky")
 TESTS = """
@@ -220,7 +219,12 @@ def test_junit_properties_of_each_outcome(measured: Measured) -> None:
     assert float(good["ttft_p95_s"]) == result.metrics.ttft_p95_s
     assert float(good["throughput_tok_s"]) == result.metrics.throughput_tok_s
     assert float(good["agents_per_accelerator"]) == 1.0
+    assert float(good["agents_per_system"]) == 8.0
     assert float(good["agents_per_mw"]) == result.normalisation.agents.per_mw
+    assert float(good["throughput_tok_s_per_kw"]) == result.normalisation.throughput_tok_s.per_kw
+    assert result.energy is not None
+    assert float(good["power_w"]) == result.energy.mean_power_w
+    assert not [name for name in good if name.endswith(("per_rack", "per_usd_hour", "_usd"))], "unknown"
 
     invalid = properties(cases["test_capacity[late-tier1]"])
     assert invalid["reason"].startswith("INVALID at N = 1 in 1 attempts")
@@ -251,7 +255,11 @@ def test_one_folder_and_one_leaderboard_per_system(measured: Measured) -> None:
     ]
     assert len({name.rpartition("-")[2] for name in folders}) == 1
     for folder in measured.place.results.iterdir():
-        assert sorted(path.name for path in folder.iterdir()) == ["leaderboard.json", "requests"]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "leaderboard.json",
+            "phases",
+            "requests",
+        ]
 
 
 def test_each_tier_is_measured_once(measured: Measured) -> None:
@@ -304,7 +312,9 @@ def test_entry_says_what_a_reader_must_know(measured: Measured) -> None:
     assert not entry.dataset.official
     listed = {d.rule for d in entry.deviations}
     assert listed == {*OVERRIDES, "dataset"}
-    reason = next(text for text in entry.comparable.reasons if text.startswith("deviations from the ruleset: "))
+    reason = next(
+        text for text in entry.comparable.reasons if text.startswith("deviations from the ruleset: ")
+    )
     assert set(reason.partition(": ")[2].split(", ")) == listed
     (late,) = measured.place.leaderboard("late").entries
     assert not late.valid.value
@@ -418,4 +428,27 @@ def test_nothing_else_was_written(measured: Measured) -> None:
     inputs = ("pytest.ini", "suites/", "systems/", "junit.xml")
     outputs = [name for name in measured.place.files() if not name.startswith(inputs)]
     assert all(name.startswith("agentperf-results/tiny-") for name in outputs)
-    assert all(name.endswith((".parquet", "/leaderboard.json")) for name in outputs)
+    kinds = ("leaderboard.json", r"requests/\d{3}-[a-z]+-\d+\.parquet", r"phases/\d{3}-[a-z]+-\d+\.json")
+    assert all(re.fullmatch(f"agentperf-results/[^/]+/({'|'.join(kinds)})", name) for name in outputs)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_each_phase_can_be_judged_without_the_leaderboard(measured: Measured, system: str) -> None:
+    folder = measured.place.run_folder(system)
+    (entry,) = measured.place.leaderboard(system).entries
+    found = [
+        PhaseResult.model_validate_json(path.read_text("utf-8")) for path in sorted(folder.glob("phases/*"))
+    ]
+    assert tuple(found) == entry.phases
+
+
+def test_the_documented_script_recomputes_the_score(measured: Measured) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    script = document.partition("<!-- recompute -->\n```python\n")[2].partition("\n```\n")[0]
+    command = [sys.executable, "-c", script, str(measured.place.run_folder("box"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [(line[0], line[2:]) for line in lines] == [
+        (name, ["equal"]) for name in ("ttft_p95_s", "output_speed_p25_tok_s", "throughput_tok_s")
+    ]

@@ -41,7 +41,9 @@ def phase(
 ) -> PhaseResult:
     open_ns, close_ns = 0, 100 * S
     metrics = (
-        measure(records, open_ns=open_ns, close_ns=close_ns, trajectories_completed=1)
+        measure(
+            records, open_ns=open_ns, close_ns=close_ns, trajectories_completed=1, trajectories_in_window=0
+        )
         if len(records)
         else None
     )

@@ -1,0 +1,61 @@
+"""A server that somebody else runs: we attach to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state, requests_in_server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_agentperf.core.ports import BlockingClock
+
+
+class AttachedServer:
+    """The `Server` at a URL."""
+
+    simulated = False
+
+    def __init__(self, url: str, headers: Mapping[str, str], model: str, clock: BlockingClock) -> None:
+        self._url = url
+        self._headers = headers
+        self._model = model
+        self._clock = clock
+
+    @property
+    def url(self) -> str:
+        """Return the base URL."""
+        return self._url
+
+    def start(self) -> None:
+        """See that it answers, accepts the key and has the model; raises EndpointError."""
+        check_endpoint(self._url, self._headers, self._model)
+
+    def ask_once(self, body: bytes) -> bytes:
+        """Send one chat completion; raises EndpointError on a refusal."""
+        return ask_once(self._url, self._headers, body)
+
+    def state(self) -> Literal["alive", "dead", "unreachable"]:
+        """Say how it is: dead only if its host refuses the connection."""
+        return endpoint_state(self._url, self._headers)
+
+    def revive(self, patience_s: float) -> None:
+        """Wait for its return; raises EndpointError if it stays away."""
+        deadline_ns = self._clock.now_ns() + round(patience_s * 1e9)
+        while self.state() != "alive":
+            if self._clock.now_ns() > deadline_ns:
+                raise EndpointError(
+                    f"the server is gone and did not come back within {patience_s:g} s",
+                    where=self._url,
+                    remedy="restart it and run again; everything measured so far is kept",
+                )
+            self._clock.sleep(1.0)
+
+    def requests_in_flight(self) -> float | None:
+        """Return running and waiting requests from its metrics."""
+        return requests_in_server(self._url)
+
+    def stop(self) -> None:
+        """Leave it running: it is not ours."""

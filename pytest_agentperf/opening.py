@@ -1,0 +1,150 @@
+"""Opens the deployments of a real run: servers over HTTP, load workers in processes, power from its source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
+from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.core.records import RequestKey
+from pytest_agentperf.core.redact import redact
+from pytest_agentperf.deploy.probe import ask_once, check_endpoint, requests_in_server
+from pytest_agentperf.deploy.server import AttachedServer
+from pytest_agentperf.deployed import Deployed
+from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
+from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.power.sim import NoPowerSampler, SimPowerSampler
+from pytest_agentperf.sim.process import SimServer
+from pytest_agentperf.worker import WorkerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_agentperf.config.engine import EngineConfig
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool, PowerSampler, Server
+    from pytest_agentperf.dataset import PreparedSource
+
+_PREFLIGHT_TOKENS = 16
+
+
+class NotRunnable(Exception):
+    """The system cannot be measured here; the text says which variable or key to set."""
+
+
+class LaunchedSim:
+    """The built-in simulated server as a `Server`, in a process of its own."""
+
+    simulated = True
+
+    def __init__(self, engine: EngineConfig, model: str) -> None:
+        self._process = SimServer(engine, model=model)
+        self._model = model
+
+    @property
+    def url(self) -> str:
+        """Return the base URL of the running process."""
+        return self._process.url
+
+    def start(self) -> None:
+        """Launch the process."""
+        self._process.start()
+        check_endpoint(self.url, {}, self._model)
+
+    def ask_once(self, body: bytes) -> bytes:
+        """Send one chat completion."""
+        return ask_once(self.url, {}, body)
+
+    def state(self) -> Literal["alive", "dead", "unreachable"]:
+        """Say whether the process runs."""
+        return "alive" if self._process.alive() else "dead"
+
+    def revive(self, patience_s: float) -> None:
+        """Launch it anew."""
+        self._process.stop()
+        self._process.start()
+
+    def requests_in_flight(self) -> float | None:
+        """Return running and waiting requests."""
+        return requests_in_server(self.url)
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.stop()
+
+
+def open_deployment(
+    name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock
+) -> Deployed:
+    """Start or attach to a deployment's server and check it; raises NotRunnable, EndpointError, ConfigError."""
+    config = settings.system.deployments[name]
+    endpoint = resolve_endpoint(config.endpoint, where=f"{settings.system_path} (deployments.{name})")
+    if isinstance(endpoint, NotConfigured):
+        raise NotRunnable(endpoint.reason)
+    headers = endpoint.headers
+    model = config.endpoint.model or settings.suite.model
+    parameters = settings.suite.request_parameters(config.serving.framework)
+    server: Server
+    if endpoint.url is None:
+        assert config.simulate is not None
+        engine = config.simulate.model_copy(update={"accelerators": config.allocated_accelerators})
+        server = LaunchedSim(engine, model)
+    else:
+        server = AttachedServer(endpoint.url, headers, model, clock)
+
+    def open_pool() -> LoadPool:
+        worker = WorkerConfig(
+            url=server.url,
+            headers=dict(headers),
+            model=model,
+            parameters=parameters,
+            dataset=str(settings.dataset_path),
+            max_prompt_tokens=max_prompt_tokens(settings),
+            history_reasoning=settings.suite.history_reasoning,
+            ruleset=settings.ruleset,
+            tokenizer=None if server.simulated else settings.suite.tokenizer,
+        )
+        return LocalPool(settings.workers or 1, worker.model_dump())
+
+    def open_sampler() -> PowerSampler:
+        if config.power.source == "sim":
+            return SimPowerSampler(server.url, interval_s=config.power.interval_s)
+        return NoPowerSampler()
+
+    deployed = Deployed(
+        name,
+        settings,
+        server=server,
+        open_pool=open_pool,
+        open_sampler=open_sampler,
+        trajectories=source.ids(),
+        clock=clock,
+    )
+    try:
+        server.start()
+        deployed.preflight(_first_body(settings, source, model, parameters))
+    except EndpointError as error:
+        deployed.close()
+        # There are servers that quote the key when they refuse a request.
+        raise EndpointError(
+            redact(error.what, headers.values()), where=error.where, remedy=error.remedy
+        ) from None
+    except BaseException:
+        deployed.close()
+        raise
+    return deployed
+
+
+def max_prompt_tokens(settings: RunSettings) -> int:
+    """Return where trajectories are cut: context − max_tokens − isolation prefix (at most a token a character)."""
+    return settings.suite.max_context_tokens - settings.ruleset.max_tokens - 128
+
+
+def _first_body(
+    settings: RunSettings, source: PreparedSource, model: str, parameters: Mapping[str, object]
+) -> bytes:
+    """Return a request like those to come, but short."""
+    rules = BodyRules(
+        model, parameters, min(_PREFLIGHT_TOKENS, settings.ruleset.max_tokens), settings.ruleset.output_length
+    )
+    key = RequestKey(phase=-1, attempt=0, agent=0, ordinal=0, trajectory=source.ids()[0], turn=0)
+    return BodyBuilder(source, rules, settings.nonce).build(key)

@@ -1,0 +1,168 @@
+"""Bugs, kills and full disks: what was measured is kept, and whose it is stays clear."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from plugin_support import (
+    SWIFT,
+    Workplace,
+    group_lives,
+    load_json,
+    plain_environment,
+    pytest_command,
+    wait_for,
+)
+
+from pytest_agentperf.core.leaderboard import PhaseResult
+from pytest_agentperf.plugin.terminal import LogProgress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STAMP = "20260612T000000Z"
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
+def test_after_a_bug_in_one_tier_the_next_is_measured_and_written(place: Workplace, workers: str) -> None:
+    """A worker that took the bug for an interrupt wrote the file itself, and tier 2 was missing in it."""
+    place.write(
+        "conftest.py",
+        """
+        from pytest_agentperf.capacity import CapacityRun
+
+        real = CapacityRun.measure
+
+        def measure(self, tier):
+            found = real(self, tier)
+            if tier == "tier1":
+                raise RuntimeError("a bug")
+            return found
+
+        CapacityRun.measure = measure
+        """,
+    )
+    done = subprocess.run(
+        pytest_command("suites/tiny", "--system=box", "--agentperf-max-agents=1", workers),
+        cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "1 passed, 1 error" in done.stdout, done.stdout
+    assert "RuntimeError: a bug" in done.stdout
+    (entry,) = place.leaderboard("box").entries
+    assert [tier.tier.name for tier in entry.tiers] == ["tier1", "tier2"]
+    assert f"results: {place.run_folder('box')}/leaderboard.json" in done.stdout
+
+
+def test_pytest_exit_is_an_interrupt(pytester: pytest.Pytester, place: Workplace) -> None:
+    place.write(
+        "conftest.py",
+        """
+        import pytest
+        from pytest_agentperf.plugin.measuring import Measuring
+
+        real = Measuring.phase_finished
+
+        def phase_finished(self, result, columns):
+            if result.kind == "confirm":
+                pytest.exit("enough")
+            return real(self, result, columns)
+
+        Measuring.phase_finished = phase_finished
+        """,
+    )
+    done = subprocess.run(
+        pytest_command("suites/tiny", "--system=box", "--agentperf-max-agents=1"),
+        cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    (entry,) = place.leaderboard("box").entries
+    assert [phase.kind for phase in entry.phases] == ["warmup", "ramp"]
+    assert "box: incomplete: tier1: the search was broken off" in done.stdout
+
+
+def test_a_leaderboard_of_another_session_is_left_out(
+    pytester: pytest.Pytester, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that began in the same second wrote another system's, and a third one is half a file."""
+    monkeypatch.setattr("pytest_agentperf.plugin.session._stamp", lambda results: STAMP)
+    arguments = ("suites/tiny", "--agentperf-max-agents=1", "-k", "tier1")
+    place.system("theirs")
+    pytester.runpytest_inprocess(*arguments, "--system=theirs").assert_outcomes(passed=1, deselected=1)
+    broken = place.write(f"agentperf-results/tiny-broken-{STAMP}/leaderboard.json", '{"schema": ')
+    result = pytester.runpytest_inprocess(*arguments, "--system=box")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [f"agentperf: a leaderboard cannot be read and is left out here: {broken}: *"]
+    )
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    result.stdout.no_fnmatch_line("*theirs*")
+    assert f"results: {place.results}/tiny-box-{STAMP}/leaderboard.json" in result.outlines
+
+
+def test_nonces_differ_between_runs_and_not_between_workers(
+    pytester: pytest.Pytester, place: Workplace
+) -> None:
+    place.system("other")
+    place.test("def test_nonce(agentperf_case):\n    print('nonce', agentperf_case.settings.nonce)\n")
+    found = []
+    for workers in ("-n2", "-n2", "-n0"):
+        done = subprocess.run(
+            pytest_command("suites/tiny", "--system=box", "--system=other", workers, "-rP"),
+            cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        found += re.findall(r"^nonce ([0-9a-f]{32})$", done.stdout, re.M)
+    assert len(set(found)) == len(found) == 6
+
+
+def test_a_killed_run_leaves_phases_that_can_be_judged(place: Workplace) -> None:
+    place.system("swift", engine=SWIFT)
+    process = subprocess.Popen(
+        pytest_command("suites/tiny", "--system=swift"),
+        cwd=place.folder, env=plain_environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: list(place.results.rglob("phases/*-ramp-2.json")) or process.poll() is not None)
+        process.kill()
+        process.wait(timeout=30)
+        # Workers and the simulated server see that their parent is gone.
+        wait_for(lambda: not group_lives(process.pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    folder = place.run_folder("swift")
+    assert not (folder / "leaderboard.json").exists()
+    phases = [PhaseResult.model_validate(load_json(path)) for path in sorted((folder / "phases").iterdir())]
+    assert [(phase.kind, phase.n_agents) for phase in phases][:3] == [("warmup", 1), ("ramp", 1), ("ramp", 2)]
+    for phase in phases:
+        assert phase.records is not None
+        assert (folder / phase.records).is_file()
+    assert {str(verdict.verdict) for verdict in phases[1].verdicts} == {"PASS"}
+
+
+def test_a_display_that_cannot_write_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = LogProgress(tmp_path)
+    monkeypatch.setattr(
+        "pytest_agentperf.plugin.terminal.result_text", lambda result: "half \udc80 a character"
+    )
+    result = cast("PhaseResult", SimpleNamespace())
+    progress.phase_finished(result)
+    (path,) = tmp_path.iterdir()
+    assert path.read_text(encoding="utf-8").endswith(" half \\udc80 a character\n")
+    path.unlink()
+    path.mkdir()
+    progress.phase_finished(result)
+
+    def full(*_: object, **__: object) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.open", full)
+    progress.phase_finished(result)
