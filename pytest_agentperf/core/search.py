@@ -161,7 +161,7 @@ class _TierSearch:
             if low < self.reach:
                 return min(low * self.rules.ramp_factor, self.reach), "ramp"
         elif high - low > self._step(low):
-            # Also after a failed confirmation: the next passed N may lie far below, and the answer keeps its resolution.
+            # Also after a failed confirmation: the next passed N may lie far below the answer's resolution.
             # Without any pass the search reaches 1: capacity 0 means that a single agent failed.
             return (low + high) // 2, "bisect"
         if low == 0 or not self.rules.confirm or low in self.confirmed:

@@ -55,7 +55,7 @@ class Measuring:
         if tier not in self._tiers:
             self._tiers[tier] = self._search(tier, item)
         result = self._tiers[tier]
-        entry = self._entry([result])
+        entry = self._entry(self._measured())
         self._session.keep_payload(item, entry)
         verdict, problem = _test_verdict(result)
         item.user_properties += properties(entry, result, verdict=verdict).items()
@@ -107,7 +107,16 @@ class Measuring:
         result = self._run.known(tier)
         if result is not None and any(phase.kind != "warmup" for phase in self._run.phases):
             # With the tiers before it: of an interrupted xdist worker this is the last word.
-            self._session.keep_payload(item, self._entry([*self._tiers.values(), result]))
+            self._session.keep_payload(item, self._entry([*self._measured(), result]))
+
+    def _measured(self) -> list[TierResult]:
+        """Return the tiers that were measured, with what probes for other tiers said against them since."""
+        refreshed = []
+        for name, tier in self._tiers.items():
+            known = self._run.known(name)
+            notes = tier.contradictions if known is None else known.contradictions
+            refreshed.append(tier.model_copy(update={"contradictions": notes}))
+        return refreshed
 
     def _entry(self, tiers: list[TierResult]) -> Entry:
         source, run = self._run.source, self._run

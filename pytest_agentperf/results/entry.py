@@ -30,22 +30,27 @@ def dataset_deviations(settings: RunSettings, *, name: str, official: bool) -> l
 
 def isolation_notes(
     settings: RunSettings, phases: Sequence[PhaseResult]
-) -> tuple[list[Deviation], str | None]:
-    """Return what the server's `cached_tokens` of first turns say about cache isolation (METHODOLOGY §4.7)."""
-    measured = [phase.metrics for phase in phases if phase.metrics is not None and phase.kind != "warmup"]
-    seen = [m.first_turn_cached_tokens_max for m in measured if m.first_turn_cached_tokens_max is not None]
+) -> tuple[list[Deviation], list[str]]:
+    """Return what the servers' `cached_tokens` of first turns say about cache isolation (METHODOLOGY §4.7)."""
     limit = settings.ruleset.isolation_cached_tokens_max
-    if not seen:
-        return [], "isolation not verified: the server does not report cached_tokens" if measured else None
-    if max(seen) > limit:
-        deviation = Deviation(
-            rule="isolation_cached_tokens_max",
-            expected=f"at most {limit}",
-            actual=str(max(seen)),
-            reason="first turns found that many tokens in the cache, in spite of their prefix",
-        )
-        return [deviation], None
-    return [], None
+    deviations, unverified = [], []
+    for name in dict.fromkeys(phase.deployment for phase in phases):
+        measured = [p.metrics for p in phases if p.deployment == name and p.kind != "warmup" and p.metrics]
+        seen = [
+            m.first_turn_cached_tokens_max for m in measured if m.first_turn_cached_tokens_max is not None
+        ]
+        if measured and not seen:
+            unverified.append(f"isolation not verified: the server of {name} does not report cached_tokens")
+        elif seen and max(seen) > limit:
+            deviations.append(
+                Deviation(
+                    rule="isolation_cached_tokens_max",
+                    expected=f"at most {limit}",
+                    actual=str(max(seen)),
+                    reason=f"first turns on {name} found that many tokens in the cache, in spite of their prefix",
+                )
+            )
+    return deviations, unverified
 
 
 def build_entry(
@@ -59,7 +64,7 @@ def build_entry(
     simulated: bool,
 ) -> Entry:
     """Return the entry of one suite on one system."""
-    isolation, isolation_reason = isolation_notes(settings, phases)
+    isolation, isolation_unverified = isolation_notes(settings, phases)
     deviations = (
         *settings.deviations,
         *dataset_deviations(settings, name=dataset.name, official=dataset.official),
@@ -73,8 +78,7 @@ def build_entry(
         incomparable.append(f"the ruleset {settings.ruleset.id} is not an official one")
     if simulated:
         incomparable.append("simulated")
-    if isolation_reason:
-        incomparable.append(isolation_reason)
+    incomparable += isolation_unverified
     incomparable += [f"token counts {token_verification}", "accuracy not verified"]
     unfinished = [f"{t.tier.name}: {t.reason}" for t in tiers if not t.complete]
     invalid = [f"{t.tier.name}: {t.reason}" for t in tiers if t.verdict is Verdict.INVALID]

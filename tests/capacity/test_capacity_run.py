@@ -67,7 +67,7 @@ class Rig:
             self.after_start(spec, self)
             return began
 
-        pool.start_phase = start_phase
+        pool.start_phase = start_phase  # type: ignore[method-assign]
         return deployed
 
     def codes(self) -> list[str]:
@@ -138,7 +138,7 @@ def crash_at(n_agents: int, times: int, health: str = "dead") -> Callable[[Phase
                 return losing_connections(columns)
             return columns
 
-        rig.pool.stop_phase = stop_phase
+        rig.pool.stop_phase = stop_phase  # type: ignore[method-assign]
 
     return after_start
 
@@ -188,7 +188,7 @@ def test_a_phase_before_the_server_stays_away_is_kept() -> None:
 
     def open_(name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock) -> Deployed:
         deployed = original(name, settings, source, clock)
-        rig.server.revive = gone
+        rig.server.revive = gone  # type: ignore[method-assign]
         return deployed
 
     rig.run._open_deployment = open_
@@ -222,7 +222,7 @@ def test_no_descriptors_here_is_not_the_servers_failure() -> None:
                 columns.texts["failure"][0] = "client_resources"
             return columns
 
-        rig.pool.stop_phase = stop_phase
+        rig.pool.stop_phase = stop_phase  # type: ignore[method-assign]
 
     rig.after_start = after_start
     result = rig.run.measure("tier1")
@@ -266,7 +266,8 @@ def test_trajectories_per_hour_are_those_of_the_window() -> None:
     columns = rig.watch.records[rig.run.phases.index(published)]
     turns = {id_: len(rig.run.source.load(id_).turns) for id_ in rig.run.source.ids()}
     last = [
-        turn == turns[id_] - 1 for turn, id_ in zip(columns["turn"], columns.texts["trajectory"], strict=True)
+        turn == turns[id_ or ""] - 1
+        for turn, id_ in zip(columns["turn"], columns.texts["trajectory"], strict=True)
     ]
     ends = columns["t_end_ns"][last]
     inside = (ends >= published.window_open_ns) & (ends <= published.window_close_ns)

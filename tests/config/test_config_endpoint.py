@@ -22,7 +22,6 @@ from pytest_agentperf.config.system import (
     url_problem,
 )
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.worker import WorkerConfig
 
 ENDPOINT = Endpoint(url_env="BOX_URL", api_key_env="BOX_KEY")
 KEY = "sk-hunter2"
@@ -92,14 +91,6 @@ def test_headers_show_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEY not in f"{headers} {headers!r} {endpoint!r}"
     assert repr(headers) == "<headers: Authorization>"
     assert repr(SecretHeaders({})) == "<headers: none>"
-
-
-def test_load_workers_get_the_values() -> None:
-    """They are sent them as a plain dict."""
-    fields = dict.fromkeys(WorkerConfig.model_fields)
-    sent = WorkerConfig.model_construct(**fields | {"headers": dict(SecretHeaders({"Authorization": KEY}))})
-    assert sent.headers == {"Authorization": KEY}
-    assert KEY not in repr(sent)
 
 
 def test_keys_of_a_system(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -147,7 +148,7 @@ def test_nobody_answers() -> None:
         assert requests_in_server(url) is None
 
 
-@pytest.mark.parametrize("url", ["http://host:hunter2/v1", "http://host:99999/v1", "http://[hunter2]/v1"])
+@pytest.mark.parametrize("url", ["http://host:hunter2/v1", "http://[hunter2]/v1"])
 def test_a_url_that_is_none(url: str) -> None:
     """`httpx` raises an error outside its tree of errors, with parts of the URL in its text."""
     for ask in (lambda: check_endpoint(url, {}, "m"), lambda: ask_once(url, {}, b"{}")):
@@ -175,7 +176,7 @@ def test_no_frame_of_ours_shows_a_header(monkeypatch: pytest.MonkeyPatch) -> Non
     for ask in asks:
         with pytest.raises(RuntimeError) as caught:
             ask()
-        frames = [entry.frame for entry in caught.traceback if entry.path.name == "probe.py"]
+        frames = [entry.frame for entry in caught.traceback if Path(entry.path).name == "probe.py"]
         assert frames
         assert not [frame for frame in frames if "hunter2" in repr(frame.f_locals)]
 

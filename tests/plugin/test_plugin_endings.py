@@ -403,7 +403,8 @@ def test_ctrl_c_under_xdist_keeps_what_was_measured(place: Workplace) -> None:
             stderr=shown,
         )
     try:
-        wait_for(lambda: list(place.results.rglob("*-ramp-*.parquet")) or process.poll() is not None)
+        # Then the first phase of the ramp has been taken note of, too.
+        wait_for(lambda: list(place.results.rglob("*-ramp-2.parquet")) or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) == pytest.ExitCode.INTERRUPTED
         wait_for(lambda: not group_lives(process.pid))

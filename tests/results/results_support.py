@@ -55,8 +55,8 @@ def phase(
     values: dict[str, Any] = {
         "phase": 1, "attempt": 0, "kind": "ramp", "deployment": "main", "n_agents": n_agents,
         "start_ns": 0, "window_open_ns": open_ns, "window_close_ns": close_ns, "end_ns": close_ns,
-        "timed_out": False, "records": None, "metrics": metrics, "energy": NO_ENERGY, "load": {},
-        "invalid": reasons, "verdicts": (judge(TIER, metrics, invalid=reasons),),
+        "timed_out": False, "idle_before": "verified", "records": None, "metrics": metrics, "energy": NO_ENERGY,
+        "load": {}, "invalid": reasons, "verdicts": (judge(TIER, metrics, invalid=reasons),),
     }  # fmt: skip
     return PhaseResult(**(values | changes))
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from results_support import S, columns, phase
 
-from pytest_agentperf.core.leaderboard import Leaderboard
+from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
 from pytest_agentperf.core.records import INT_COLUMNS, TEXT_COLUMNS
 from pytest_agentperf.results.artifact import software_versions, store_phase, write_leaderboard
 from pytest_agentperf.results.files import new_file
@@ -48,6 +51,11 @@ def test_a_phase_is_stored_under_its_number(tmp_path: Path) -> None:
     stored = store_phase(tmp_path / "run", phase(records, phase=7, n_agents=12), records)
     assert stored.records == "requests/007-ramp-12.parquet"
     assert (tmp_path / "run" / stored.records).is_file()
+    # With what it says of each tier, for the case that no leaderboard follows.
+    summary = tmp_path / "run" / "phases" / "007-ramp-12.json"
+    assert PhaseResult.model_validate_json(summary.read_text(encoding="utf-8")) == stored
+    assert stored.verdicts
+    assert [path.name for path in (tmp_path / "run" / "requests").iterdir()] == ["007-ramp-12.parquet"]
     with pytest.raises(FileExistsError):
         store_phase(tmp_path / "run", phase(records, phase=7, n_agents=12), records)
 
@@ -73,3 +81,71 @@ def test_half_a_file_never_shows(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped_half_way()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_records_that_were_not_finished_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def stopped_half_way(table: object, file: Any, **_: object) -> None:
+        file.write(b"half")
+        raise error
+
+    monkeypatch.setattr(pq, "write_table", stopped_half_way)
+    records = columns()
+    with pytest.raises(type(error)):
+        write_records(tmp_path / "r.parquet", phase(records), records)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_even_if_nothing_can_be_removed_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def half() -> None:
+        with new_file(tmp_path / "a") as file:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.unlink", read_only)
+    with pytest.raises(OSError, match="No space left"):
+        half()
+
+
+def test_content_then_name_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is synced when it has the new name: else a power failure could take that away."""
+    synced: list[tuple[str, bool]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        synced.append((kind, (tmp_path / "a").exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with new_file(tmp_path / "a") as file:
+        file.write(b"whole")
+    assert synced == [("file", False), ("folder", True)]
+
+
+@pytest.mark.parametrize(("number", "matters"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_file_systems_that_cannot_sync_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, matters: bool
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    def write() -> None:
+        with new_file(tmp_path / "a") as file:
+            file.write(b"whole")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if matters:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            write()
+    else:
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

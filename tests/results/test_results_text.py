@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from results_support import TIER, columns, phase, tier_result
 
+from pytest_agentperf.core.economics import normalise
+from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.phase import PhaseStatus, Stage
 from pytest_agentperf.core.verdict import Verdict
-from pytest_agentperf.results.junit import properties
+from pytest_agentperf.results.junit import problem_properties, properties
 from pytest_agentperf.results.phase_text import result_text, status_text
 from pytest_agentperf.results.tables import agents_text, explain, number, render, summary_table, verdict_table
 
@@ -140,13 +142,57 @@ def test_finished_phase_on_a_line() -> None:
     )
 
 
-def test_properties_are_plain_and_what_is_unknown_is_left_out() -> None:
-    entry = cast(
-        "Entry",
-        SimpleNamespace(
-            comparable=SimpleNamespace(value=False), simulated=True, dataset=SimpleNamespace(digest="d")
+ENTRY = cast(
+    "Entry",
+    SimpleNamespace(
+        comparable=SimpleNamespace(value=False), simulated=True, dataset=SimpleNamespace(digest="d")
+    ),
+)
+
+
+def test_every_normalisation_is_a_property() -> None:
+    """Four agents and 100 tok/s on 2 accelerators that take 500 W and cost $2 an hour each."""
+    energy = WindowEnergy(
+        energy_j=50_000, mean_power_w=500, devices=2, coverage=1.0, method="counter", invalid_reason=None
+    )
+    result = tier_result(
+        energy=energy,
+        normalisation=normalise(
+            agents=4,
+            throughput_tok_s=100,
+            trajectories_per_hour=400,
+            accelerators=2,
+            accelerators_per_system=8,
+            accelerators_per_rack=72,
+            energy=energy,
+            usd_per_accelerator_hour=2,
         ),
     )
+    found = properties(ENTRY, result, verdict="PASS")
+    expected = {
+        "agents_per_accelerator": 2, "agents_per_system": 16, "agents_per_rack": 144,
+        "agents_per_kw": 8, "agents_per_mw": 8_000, "agents_per_usd_hour": 1,
+        "throughput_tok_s_per_accelerator": 50, "throughput_tok_s_per_system": 400,
+        "throughput_tok_s_per_rack": 3_600, "throughput_tok_s_per_kw": 200,
+        "throughput_tok_s_per_mw": 200_000, "throughput_tok_s_per_usd_hour": 25,
+        "power_w": 500, "power_per_accelerator_w": 250,
+        "energy_per_trajectory_j": 4_500, "cost_per_trajectory_usd": 0.01,
+    }  # fmt: skip
+    assert {name: found.get(f"agentperf.{name}") for name in expected} == pytest.approx(expected)
+
+
+def test_properties_of_an_error() -> None:
+    found = problem_properties("load worker 0 failed:\n  File x\n" + "y" * 1_000)
+    assert found["agentperf.verdict"] == "INVALID"
+    reason = str(found["agentperf.reason"])
+    assert reason.startswith("load worker 0 failed: File x yyy")
+    assert reason.endswith("y…")
+    assert len(reason) == 500
+    assert {type(value) for value in found.values()} == {str}
+
+
+def test_properties_are_plain_and_what_is_unknown_is_left_out() -> None:
+    entry = ENTRY
     result = phase(columns())
     found = properties(entry, tier_result(metrics=result.metrics), verdict="PASS")
     assert found["agentperf.ttft_p95_s"] == 1.0
