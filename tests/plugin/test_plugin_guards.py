@@ -21,6 +21,7 @@ from plugin_support import (
     wait_for,
 )
 
+from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.plugin.terminal import LogProgress
 
@@ -166,3 +167,21 @@ def test_a_display_that_cannot_write_ends_nothing(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("pathlib.Path.open", full)
     progress.phase_finished(result)
+
+
+def test_no_error_of_ours_carries_a_key(
+    pytester: pytest.Pytester, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load worker's traceback may quote what a server wrote, and a server what it was sent."""
+
+    def failing(*_: object) -> None:
+        raise LoadError("load worker 0 failed:\nit said: Bearer sk-agentperf-guards?", remedy="look")
+
+    monkeypatch.setenv("AGENTPERF_TEST_KEY", "sk-agentperf-guards")
+    monkeypatch.setattr("pytest_agentperf.capacity.CapacityRun.measure", failing)
+    place.system("keyed", endpoint={"url": "http://127.0.0.1:9/v1", "api_key_env": "AGENTPERF_TEST_KEY"})
+    result = pytester.runpytest_inprocess("suites/tiny", "--system=keyed", "-l", "--junitxml=j.xml")
+    result.assert_outcomes(errors=2)
+    junit = (place.folder / "j.xml").read_text(encoding="utf-8")
+    assert "sk-agentperf-guards" not in result.stdout.str() + junit
+    assert 'name="agentperf.reason" value="load worker 0 failed: it said: Bearer ***?"' in junit
