@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.records import RequestKey
-from pytest_agentperf.core.redact import redact
+from pytest_agentperf.core.redact import Masked, redact
 from pytest_agentperf.deploy.probe import ask_once, check_endpoint, requests_in_server
 from pytest_agentperf.deploy.server import AttachedServer
 from pytest_agentperf.deployed import Deployed
@@ -103,7 +103,7 @@ def open_deployment(
             ruleset=settings.ruleset,
             tokenizer=None if server.simulated else settings.suite.tokenizer,
         )
-        return LocalPool(settings.workers or 1, worker.model_dump())
+        return LocalPool(settings.workers or 1, Masked(worker.model_dump()))
 
     def open_sampler() -> PowerSampler:
         if config.power.source == "sim":

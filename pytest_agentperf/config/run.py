@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
 from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system, url_problem
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.core.ruleset import Deviation, Ruleset, apply_overrides, find_ruleset
 
 if TYPE_CHECKING:
@@ -220,34 +220,13 @@ def parse_budget(text: str) -> Budget:
     )
 
 
-class SecretHeaders(Mapping[str, str]):
-    """Headers whose values no `repr` shows: `pytest --showlocals` prints those of every frame."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"<headers: {', '.join(self._values) or 'none'}>"
-
-
 @dataclass(frozen=True, slots=True)
 class ResolvedEndpoint:
     """An endpoint whose URL and key are known; the key is never printed."""
 
     url: str | None
     """None for the built-in simulated server, which has no URL before it runs."""
-    headers: SecretHeaders
+    headers: Masked[str]
 
 
 class NotConfigured(NamedTuple):
@@ -279,7 +258,7 @@ def resolve_endpoint(endpoint: Endpoint, *, where: str) -> ResolvedEndpoint | No
             )
     return ResolvedEndpoint(
         endpoint.url if url_env is None else os.environ[url_env],
-        SecretHeaders({} if key_env is None else {"Authorization": f"Bearer {os.environ[key_env]}"}),
+        Masked({} if key_env is None else {"Authorization": f"Bearer {os.environ[key_env]}"}),
     )
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_Value = TypeVar("_Value")
+
+
+class Masked(dict[str, _Value]):
+    """A mapping with a secret in it: no `repr` shows its values, as `pytest --showlocals` would in every frame."""
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(self) or 'nothing'}: not shown>"
+
 
 _WORD_MIN_CHARS = 4
 

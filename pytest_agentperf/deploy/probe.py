@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
-from pytest_agentperf.config.run import SecretHeaders
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def ask_once(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
     response = _request(
         "POST",
         url.rstrip("/") + "/chat/completions",
-        SecretHeaders({**headers, "Content-Type": "application/json"}),
+        Masked({**headers, "Content-Type": "application/json"}),
         content=body,
     )
     _raise_for_status(response)
@@ -75,13 +75,13 @@ def requests_in_server(url: str) -> float | None:
         return None
     if response.status_code != 200:
         return None
-    found = [
-        float(line.rsplit(" ", 1)[1])
-        for line in response.text.split("\n")
-        if line.startswith(
-            ("vllm:num_requests_running", "vllm:num_requests_waiting{", "vllm:num_requests_waiting ")
-        )
-    ]
+    wanted = ("vllm:num_requests_running", "vllm:num_requests_waiting{", "vllm:num_requests_waiting ")
+    try:
+        found = [
+            float(line.rsplit(" ", 1)[1]) for line in response.text.split("\n") if line.startswith(wanted)
+        ]
+    except (IndexError, ValueError):
+        return None
     return sum(found) if found else None
 
 

@@ -8,7 +8,6 @@ from config_support import BAD_URLS
 from pytest_agentperf.config.run import (
     NotConfigured,
     ResolvedEndpoint,
-    SecretHeaders,
     api_keys,
     resolve_endpoint,
 )
@@ -22,6 +21,7 @@ from pytest_agentperf.config.system import (
     url_problem,
 )
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.redact import Masked
 
 ENDPOINT = Endpoint(url_env="BOX_URL", api_key_env="BOX_KEY")
 KEY = "sk-hunter2"
@@ -89,8 +89,8 @@ def test_headers_show_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(endpoint, ResolvedEndpoint)
     headers = endpoint.headers
     assert KEY not in f"{headers} {headers!r} {endpoint!r}"
-    assert repr(headers) == "<headers: Authorization>"
-    assert repr(SecretHeaders({})) == "<headers: none>"
+    assert repr(headers) == "<Authorization: not shown>"
+    assert repr(Masked({})) == "<nothing: not shown>"
 
 
 def test_keys_of_a_system(monkeypatch: pytest.MonkeyPatch) -> None:

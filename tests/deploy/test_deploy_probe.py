@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from pytest_agentperf.config.run import SecretHeaders
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state, requests_in_server
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.sim.process import SimServer
@@ -167,7 +167,7 @@ def test_no_frame_of_ours_shows_a_header(monkeypatch: pytest.MonkeyPatch) -> Non
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(httpx.Client, "request", broken)
-    headers = SecretHeaders({"Authorization": "Bearer sk-hunter2"})
+    headers = Masked({"Authorization": "Bearer sk-hunter2"})
     asks = (
         lambda: check_endpoint("http://host/v1", headers, "m"),
         lambda: ask_once("http://host/v1", headers, b"{}"),
