@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _payload_key = pytest.StashKey[str]()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TierUnderTest:
     """A service level, and how many agents the system is expected to carry at it."""
 
@@ -47,8 +47,12 @@ class TierUnderTest:
     def __str__(self) -> str:
         return str(self.tier)
 
+    def __repr__(self) -> str:
+        # pytest shows it in failures, where the whole model would bury the table.
+        return f"<{self.name}: {self.tier}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class MeasuredCapacity:
     """What `capacity_run` gives a test."""
 
@@ -59,6 +63,9 @@ class MeasuredCapacity:
     def agents(self) -> int:
         """Return the capacity; of a search that a budget ended, the most agents that passed."""
         return self.result.passed_max if self.result.agents is None else self.result.agents
+
+    def __repr__(self) -> str:
+        return f"<{self.entry.system['name']} {self.result.tier.name}: {self.agents} agents>"
 
     @property
     def metrics(self) -> PhaseMetrics | None:
