@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from time import (
+    monotonic_ns as monotonic_ns,  # the one that all processes of a machine share; it stamps every read
+)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,11 +14,6 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
-
-
-def monotonic_ns() -> int:
-    """Return the monotonic time that all processes of one machine share; the same clock as asyncio's loops."""
-    return time.monotonic_ns()
 
 
 def process_cpu_s() -> float:

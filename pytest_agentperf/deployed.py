@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_agentperf.core.client_error import ClientError, chunks_per_s
 from pytest_agentperf.core.energy import integrate
-from pytest_agentperf.core.errors import EndpointError, LoadError
+from pytest_agentperf.core.errors import EndpointError, LoadError, LoadLimitError
 from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.metrics import PhaseMetrics, measure, percentile
 from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseSpec, PhaseStatus, Stage, StopRule, stagger_ns
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.ports import BlockingClock, LoadPool, PowerSampler, Server
     from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.slo import SloTier
@@ -26,6 +28,8 @@ NS_PER_S = 1_000_000_000
 _POLL_S = 0.1
 # The live percentiles are those of the last answers: all of them would cost more than they tell.
 _SHOWN_ANSWERS = 2_000
+_CALIBRATED_AGENTS_MIN = 64
+_CALIBRATED_CHUNKS_MIN = 2_048
 _CONNECTION_FAILURES = frozenset({"connect", "timeout_connect", "closed_before_response", "cut"})
 
 
@@ -54,7 +58,9 @@ class Deployed:
         open_sampler: Callable[[], PowerSampler],
         trajectories: Sequence[str],
         clock: BlockingClock,
+        calibrate: Callable[[Any, int, float], Calibration] | None = None,
     ) -> None:
+        """`calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none."""
         self.name = name
         self.settings = settings
         self.deployment = settings.system.deployments[name]
@@ -65,6 +71,8 @@ class Deployed:
         self._open_sampler = open_sampler
         self._trajectories = tuple(trajectories)
         self._clock = clock
+        self._measure_client = calibrate
+        self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
         self._sampler: PowerSampler | None = None
 
@@ -97,6 +105,10 @@ class Deployed:
                 where=self.server.url,
                 remedy="see that /chat/completions streams server-sent events with finish_reason and usage",
             )
+
+    def calibrate(self) -> None:
+        """Calibrate at a small load: a machine that cannot measure is told so in seconds; raises LoadError."""
+        self._calibration(self._workers(), _CALIBRATED_AGENTS_MIN, _CALIBRATED_CHUNKS_MIN)
 
     def revive(self) -> None:
         """Bring back a server that died in the last phase; raises EndpointError if it stays away."""
@@ -139,7 +151,12 @@ class Deployed:
         except LoadError as error:
             # The workers are in an unknown state: the next phase gets new ones.
             self._drop_pool()
-            columns, tokens, load = RequestColumns.concatenate([]), 0, {"error": str(error)}
+            columns, tokens = RequestColumns.concatenate([]), 0
+            load = {
+                "failed": error.what,
+                "remedy": error.remedy or "see the message of the load worker",
+                "code": "client_resources" if isinstance(error, LoadLimitError) else "load_worker_died",
+            }
         except BaseException:
             self._drop_pool()
             raise
@@ -150,7 +167,6 @@ class Deployed:
         open_ns, close_ns = begun_ns, begun_ns
         if state is not None and state.open_ns is not None and state.close_ns is not None:
             open_ns, close_ns = state.open_ns, state.close_ns
-        invalid = tuple(self._invalid_reasons(columns, load, idle, rules))
         metrics = None
         if state is not None and columns.sent_within(open_ns, close_ns).any():
             metrics = measure(
@@ -162,6 +178,9 @@ class Deployed:
                 ttft_percent=rules.ttft_percentile,
                 speed_percent=rules.output_speed_percentile,
             )
+        invalid = tuple(self._invalid_reasons(columns, load, idle, rules))
+        if metrics is not None and not warmup:
+            invalid += tuple(self._client_doubts(pool, n_agents, columns, metrics, load, tiers))
         timed_out = state is not None and state.timed_out
         result = PhaseResult(
             phase=phase,
@@ -249,10 +268,8 @@ class Deployed:
     def _invalid_reasons(
         self, columns: RequestColumns, load: dict[str, Any], idle: str, rules: Ruleset
     ) -> Iterable[InvalidReason]:
-        if "error" in load:
-            yield InvalidReason(
-                code="load_worker_died", what=load["error"], remedy="see the message of the load worker"
-            )
+        if "failed" in load:
+            yield InvalidReason(code=load["code"], what=load["failed"], remedy=load["remedy"])
         limit_s = rules.client_lag_p99_max_s
         for name, what in (("lag_p99_s", "read late by"), ("send_late_p99_s", "sent late by")):
             if load.get(name, 0.0) > limit_s:
@@ -285,6 +302,50 @@ class Deployed:
                 else "see to the network between this machine and the server",
             )
 
+    def _calibration(self, pool: LoadPool, n_agents: int, chunks_per_s: float) -> Calibration | None:
+        """Return a calibration that covers such a load, made now if there is none."""
+        if self._measure_client is None:
+            return None
+        for known in self._calibrations:
+            if known.covers(n_agents, chunks_per_s):
+                return known
+        # With room above, so that a search calibrates a few times and not at every probe.
+        agents = _power_of_two(max(n_agents, _CALIBRATED_AGENTS_MIN))
+        chunks = _power_of_two(max(round(chunks_per_s), _CALIBRATED_CHUNKS_MIN))
+        made = self._measure_client(pool, agents, float(chunks))
+        self._calibrations.append(made)
+        return made
+
+    def _client_doubts(
+        self,
+        pool: LoadPool,
+        n_agents: int,
+        columns: RequestColumns,
+        metrics: PhaseMetrics,
+        load: dict[str, Any],
+        tiers: Sequence[SloTier],
+    ) -> Iterable[InvalidReason]:
+        """Yield where the load generator's own error could have decided; note it in `load`."""
+        load["calibration"] = load["client_error"] = None
+        try:
+            calibration = self._calibration(pool, n_agents, chunks_per_s(columns))
+        except LoadError as error:
+            self._drop_pool()
+            remedy = error.remedy or "see the message of the load worker"
+            yield InvalidReason(code="calibration_failed", what=error.what, remedy=remedy)
+            return
+        if calibration is None:
+            return
+        bounds = ClientError.of_phase(calibration, columns, lag_s=load["lag_p99_s"])
+        load["calibration"], load["client_error"] = calibration.model_dump(), bounds.model_dump()
+        for tier in tiers:
+            if doubt := bounds.could_change(tier, metrics, share_max=self.settings.ruleset.client_error_max):
+                yield InvalidReason(
+                    code="load_generator_saturated",
+                    what=f"{tier.name}: {doubt}",
+                    remedy="use more load workers (--agentperf-workers), or free this machine's CPU",
+                )
+
     def _wait_idle(self) -> Any:
         """Let the server drain between phases, as far as its metrics tell; else pause as the ruleset says."""
         rules = self.settings.ruleset
@@ -305,6 +366,10 @@ class Deployed:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 def _judge(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.records import RequestKey
@@ -18,9 +20,10 @@ from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_agentperf.config.engine import EngineConfig
+    from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.ports import BlockingClock, LoadPool, PowerSampler, Server
     from pytest_agentperf.dataset import PreparedSource
 
@@ -103,7 +106,12 @@ def open_deployment(
             ruleset=settings.ruleset,
             tokenizer=None if server.simulated else settings.suite.tokenizer,
         )
-        return LocalPool(settings.workers or 1, Masked(worker.model_dump()))
+        return LocalPool(
+            Masked(worker.model_dump()),
+            workers=settings.workers,
+            # A server that is faster than its target has fewer agents than it could carry.
+            chunks_per_agent_s=max(tier.output_speed_p25_tok_s for tier in settings.tiers.values()),
+        )
 
     def open_sampler() -> PowerSampler:
         if config.power.source == "sim":
@@ -118,10 +126,12 @@ def open_deployment(
         open_sampler=open_sampler,
         trajectories=source.ids(),
         clock=clock,
+        calibrate=partial(_calibrate, source.ids(), settings.ruleset.calibration_s),
     )
     try:
         server.start()
         deployed.preflight(_first_body(settings, source, model, parameters))
+        deployed.calibrate()
     except EndpointError as error:
         deployed.close()
         # There are servers that quote the key when they refuse a request.
@@ -132,6 +142,12 @@ def open_deployment(
         deployed.close()
         raise
     return deployed
+
+
+def _calibrate(
+    trajectories: Sequence[str], hold_s: float, pool: LocalPool, n_agents: int, chunks_per_s: float
+) -> Calibration:
+    return calibrate(pool, trajectories, n_agents=n_agents, chunks_per_s=chunks_per_s, hold_s=hold_s)
 
 
 def max_prompt_tokens(settings: RunSettings) -> int:

@@ -20,9 +20,9 @@ from pytest_agentperf.verify.tokens import load_counter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Executor
 
     from pytest_agentperf.core.ports import TokenCounter
+    from pytest_agentperf.load.loop import Loop
 
 
 class WorkerConfig(BaseModel):
@@ -63,12 +63,11 @@ class HttpReplay:
         self._bodies.preload()
         self._counter: TokenCounter | None = load_counter(config.tokenizer)
 
-    def client(self, nonce: str, decoder: Executor) -> HttpClient:
-        """Return a client whose prefixes are made from `nonce`."""
+    def client(self, loop: Loop, nonce: str, url: str | None) -> HttpClient:
+        """Return a client whose prefixes are made from `nonce`; to another `url` it sends no headers of ours."""
         self._bodies.nonce = nonce
-        return HttpClient(
-            self._target, self._bodies.build, self._timeouts, decoder=decoder, counter=self._counter
-        )
+        target = self._target if url is None else Target(url)
+        return HttpClient(loop, target, self._bodies.build, self._timeouts, counter=self._counter)
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn."""

@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output-length", choices=("natural", "exact"), help="how long answers are")
     parser.add_argument("--seed", type=int, default=0, help="seed of the assignment (%(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="load worker processes (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, help="load worker processes (default: as many as the agents need)"
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("replay.parquet"), help="records file (%(default)s)"
     )
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("it exists already", where=str(args.output), remedy="choose another --output")
     if not args.output.parent.is_dir():
         raise ConfigError("no such folder", where=str(args.output.parent), remedy="choose another --output")
-    if args.workers < 1:
+    if args.workers is not None and args.workers < 1:
         raise ConfigError(f"{args.workers} workers", where="--workers", remedy="give at least 1")
     settings = _settings(args)
     deployment = next((found[0] for tier in settings.tiers if (found := settings.deployment_for(tier))), None)

@@ -4,7 +4,8 @@ AgentPerfError            what is wrong, where, what to do
 ├── ConfigError           a YAML file, a flag or an ini key
 ├── DatasetError          a dataset that is missing, broken or unsuitable
 ├── EndpointError         an endpoint that is unreachable, refuses us or serves another model
-└── LoadError             the load generator itself: workers, descriptors, ports
+└── LoadError             the load generator itself
+    └── LoadLimitError    this machine's open files or ports do not carry so many agents
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ class EndpointError(AgentPerfError):
 
 
 class LoadError(AgentPerfError):
-    """The load generator itself: its workers, descriptors or ports."""
+    """The load generator itself, a worker that died for instance."""
+
+
+class LoadLimitError(LoadError):
+    """This machine's open files or ports do not carry so many agents."""
 
 
 def _rebuild(kind: type[AgentPerfError], what: str, where: str | None, remedy: str | None) -> AgentPerfError:

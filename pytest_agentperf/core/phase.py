@@ -77,6 +77,8 @@ class PhaseSpec:
     nonce: str
     trajectories: tuple[str, ...]
     failure_wait_ns: int
+    tool_delay_cap_ns: int | None = None
+    """Shortens tool delays; None in every phase that says something about a server."""
 
     def start_offset_ns(self, agent: int) -> int:
         """Return when the agent sends its first request, after the start of the phase."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ INT_COLUMNS = (
     "turn",
     "t_sent_ns",
     "connect_ns",
+    "reconnects",
     "t_first_ns",
     "t_last_ns",
     "t_end_ns",
@@ -59,7 +61,8 @@ class RequestKey(NamedTuple):
 class Answer(NamedTuple):
     """What one request got back. `failure` is None for a complete answer; times are monotonic ns.
 
-    `connect_ns` is the set-up time of a new connection (a part of TTFT), None where one was reused.
+    `connect_ns` is the set-up time of a new connection (a part of TTFT), None where one was reused; `reconnects`
+    counts kept connections that the server had closed before a byte of the request was taken.
     """
 
     t_sent_ns: int
@@ -68,6 +71,7 @@ class Answer(NamedTuple):
     failure_detail: str | None = None
     status: int | None = None
     connect_ns: int | None = None
+    reconnects: int = 0
     t_first_ns: int | None = None
     t_last_ns: int | None = None
     prompt_tokens: int | None = None
@@ -147,11 +151,10 @@ class ColumnsBuilder:
 
     def add(self, key: RequestKey, answer: Answer) -> None:
         """Append one request."""
-        for name, column in self._ints.items():
-            value = getattr(key, name) if name in _KEY_INTS else getattr(answer, name)
+        for column, value in zip(self._ints.values(), _KEY_INTS(key) + _ANSWER_INTS(answer), strict=True):
             column.append(NULL if value is None else value)
-        for name, texts in self._texts.items():
-            texts.append(key.trajectory if name == "trajectory" else getattr(answer, name))
+        for texts, text in zip(self._texts.values(), (key.trajectory, *_ANSWER_TEXTS(answer)), strict=True):
+            texts.append(text)
 
     def finish(self) -> RequestColumns:
         """Return the columns collected so far."""
@@ -159,4 +162,6 @@ class ColumnsBuilder:
         return RequestColumns(ints, self._texts)
 
 
-_KEY_INTS = frozenset({"phase", "attempt", "agent", "ordinal", "turn"})
+_KEY_INTS = attrgetter(*INT_COLUMNS[:5])
+_ANSWER_INTS = attrgetter(*INT_COLUMNS[5:])
+_ANSWER_TEXTS = attrgetter(*TEXT_COLUMNS[1:])

@@ -56,6 +56,10 @@ class Ruleset(BaseModel):
     """α of verdicts with confidence; None: point estimates."""
     token_deviation_max: float = Field(ge=0)
     client_lag_p99_max_s: float = Field(gt=0)
+    calibration_s: float = Field(gt=0)
+    """How long each calibration of the load generator holds its load."""
+    client_error_max: float = Field(ge=0, lt=1)
+    """The share of a target up to which the load generator's own error is let pass without a further look."""
 
     # The search
     ramp_factor: int = Field(ge=2)
@@ -100,6 +104,8 @@ AA_AGENTPERF_2026_06 = Ruleset(
     output_speed_percentile=25.0,
     token_deviation_max=0.02,
     client_lag_p99_max_s=0.05,
+    calibration_s=5.0,
+    client_error_max=0.005,
     ramp_factor=2,
     resolution=0.01,
     confirm=True,
@@ -139,6 +145,8 @@ DEMO_1 = Ruleset(
     output_speed_percentile=25.0,
     token_deviation_max=0.02,
     client_lag_p99_max_s=0.05,
+    calibration_s=1.0,
+    client_error_max=0.005,
     ramp_factor=2,
     resolution=0.1,
     confirm=True,

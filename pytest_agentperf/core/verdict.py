@@ -34,7 +34,9 @@ class InvalidReason(BaseModel):
         return f"{self.what} → {self.remedy}"
 
 
-LOAD_GENERATOR_CODES = frozenset({"load_generator_saturated", "client_resources", "load_worker_died"})
+LOAD_GENERATOR_CODES = frozenset(
+    {"load_generator_saturated", "client_resources", "load_worker_died", "calibration_failed"}
+)
 """Reasons for INVALID that lie with the load generator and say nothing about the server."""
 
 

@@ -47,6 +47,7 @@ class BodyBuilder:
         self._source = source
         self._rules = rules
         self._encoded: dict[str, _Encoded] = {}
+        self._prefixes: dict[int, tuple[tuple[str, int, int, int, int], bytes]] = {}
         self._head = b'{"model":' + _json(rules.model) + b',"messages":['
         fixed = {**rules.parameters, "stream": True, "stream_options": {"include_usage": True}}
         options = rules.parameters.get("stream_options")
@@ -75,7 +76,7 @@ class BodyBuilder:
         turn = encoded.trajectory.turns[key.turn]
         indices = list(turn.message_indices())
         before, after = self._opening(encoded, indices[0])
-        prefix = isolation_prefix(self.nonce, key.phase, key.attempt, key.agent, key.ordinal).encode()
+        prefix = self._prefix(key)
         parts = [before + prefix + after, *(self._message(encoded, i) for i in indices[1:])]
         tools = b"" if turn.tools_index is None else b',"tools":' + encoded.tools[turn.tools_index]
         return b"".join(
@@ -89,6 +90,14 @@ class BodyBuilder:
                 b"}",
             )
         )
+
+    def _prefix(self, key: RequestKey) -> bytes:
+        """Return the prefix of the agent's trajectory at hand, made once for all its turns."""
+        fields = (self.nonce, key.phase, key.attempt, key.agent, key.ordinal)
+        known = self._prefixes.get(key.agent)
+        if known is None or known[0] != fields:
+            known = self._prefixes[key.agent] = (fields, isolation_prefix(*fields).encode())
+        return known[1]
 
     def _length(self, trajectory: str, number: int, turn: Turn) -> bytes:
         if self._rules.output_length == "natural":

@@ -37,6 +37,12 @@ class Driver:
         self.spec = spec
         self._clock = clock
         self._client = client
+        if (cap_ns := spec.tool_delay_cap_ns) is not None:
+            recorded_ns = tool_delays_ns
+
+            def tool_delays_ns(trajectory: str) -> Sequence[int]:
+                return [min(delay_ns, cap_ns) for delay_ns in recorded_ns(trajectory)]
+
         self._agents = [
             Agent(
                 id_,

@@ -1,8 +1,10 @@
-"""The local load pool: worker processes behind execnet gateways, agents sharded by id."""
+"""The local load pool: as many worker processes as the agents need, behind execnet gateways; agents sharded by id."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import math
 import queue
 import sys
 from dataclasses import dataclass, field
@@ -11,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import execnet
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
-from pytest_agentperf.core.errors import LoadError
-from pytest_agentperf.core.phase import Completion, PhaseEvents
+from pytest_agentperf.core.errors import LoadError, LoadLimitError
+from pytest_agentperf.core.phase import PhaseEvents
 from pytest_agentperf.core.records import RequestColumns
-from pytest_agentperf.load.worker import spec_to_wire
+from pytest_agentperf.load.limits import agents_within, cores, local_ports
+from pytest_agentperf.load.worker import events_from_wire, spec_to_wire
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +27,12 @@ if TYPE_CHECKING:
 # A worker loads and encodes its whole dataset first.
 _READY_TIMEOUT_S = 300.0
 _RECORDS_TIMEOUT_S = 120.0
+# What a worker is planned to carry: under half of what a core of 2.5 GHz was measured to hold (docs/load-engine.md).
+_CHUNKS_PER_WORKER_S = 30_000
 # Time for the frames to reach every worker before the first agent starts.
 _LEAD_NS = NS_PER_S // 20
+# And for a worker to make its agents.
+_LEAD_PER_AGENT_NS = 50_000
 # The remote end imports the package by itself; only this line travels.
 _REMOTE = "from pytest_agentperf.worker import serve; serve(channel)"
 
@@ -43,30 +50,60 @@ class _Worker:
 class LocalPool:
     """A `LoadPool` of processes on this machine."""
 
-    def __init__(self, workers: int, config: Mapping[str, Any]) -> None:
-        """Start `workers` processes and give each the `config` that `worker.serve` takes."""
+    def __init__(
+        self, config: Mapping[str, Any], *, workers: int | None = None, chunks_per_agent_s: float = 0.0
+    ) -> None:
+        """Start the first workers, and give each the `config` that `worker.serve` takes.
+
+        `workers`: exactly so many; None: as many as the agents of a phase need at `chunks_per_agent_s` each, and as
+        the machine's cores leave beside one for everything else. A pool grows, but never shrinks.
+        """
+        self._config = dict(config)
+        self._fixed = workers
+        self._chunks_per_agent_s = chunks_per_agent_s
         self._frames: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._group = execnet.Group()
         self._workers: list[_Worker] = []
         self._health: list[Mapping[str, float]] = []
         try:
-            for number in range(workers):
-                self._workers.append(self._start(number, config))
-            waiting = set(range(workers))
-            while waiting:
-                try:
-                    number, frame = self._next(_READY_TIMEOUT_S)
-                except queue.Empty:
-                    raise LoadError(
-                        f"{len(waiting)} load workers were not ready within {_READY_TIMEOUT_S:g} s",
-                        remedy="check this machine's memory and CPU; use fewer workers or a smaller dataset",
-                    ) from None
-                if frame[0] == "ready":
-                    self._workers[number].info = frame[1]
-                    waiting.discard(number)
+            # What is wrong with the dataset or the installation is wrong in every worker: see it now.
+            self._grow(workers or 1)
         except BaseException:
             self.close()
             raise
+
+    def workers_for(self, n_agents: int) -> int:
+        """Return how many processes carry so many agents."""
+        if self._fixed is not None:
+            return self._fixed
+        needed = math.ceil(n_agents * self._chunks_per_agent_s / _CHUNKS_PER_WORKER_S)
+        return max(1, min(needed, cores() - 1), len(self._workers))
+
+    def _grow(self, workers: int) -> None:
+        waiting = set(range(len(self._workers), workers))
+        for number in sorted(waiting):
+            self._workers.append(self._start(number, self._config))
+        while waiting:
+            try:
+                number, frame = self._next(_READY_TIMEOUT_S)
+            except queue.Empty:
+                raise LoadError(
+                    f"{len(waiting)} load workers were not ready within {_READY_TIMEOUT_S:g} s",
+                    remedy="check this machine's memory and CPU; use fewer workers or a smaller dataset",
+                ) from None
+            if frame[0] == "ready":
+                self._workers[number].info = frame[1]
+                waiting.discard(number)
+
+    def _check_limits(self, n_agents: int) -> None:
+        descriptors, ports = min(worker.info["descriptors"] for worker in self._workers), local_ports()
+        reach = agents_within(descriptors, len(self._workers), ports)
+        if n_agents > reach:
+            raise LoadLimitError(
+                f"this machine's limits carry {reach} agents, not {n_agents}: {descriptors} open files in each of "
+                f"{len(self._workers)} load workers, {ports} local ports",
+                remedy="raise the hard limit of open files (ulimit -Hn) and net.ipv4.ip_local_port_range",
+            )
 
     def _start(self, number: int, config: Mapping[str, Any]) -> _Worker:
         gateway = self._group.makegateway(f"popen//python={sys.executable}//id=load{number}")
@@ -75,23 +112,29 @@ class LocalPool:
         channel.setcallback(lambda frame: self._frames.put((number, frame)), endmarker=("gone",))
         return _Worker(number, gateway, channel)
 
-    def start_phase(self, spec: PhaseSpec) -> int:
-        """Let every worker start its agents; returns the start of the phase (monotonic ns)."""
+    def start_phase(self, spec: PhaseSpec, *, urls: Sequence[str] = ()) -> int:
+        """Let every worker start its agents; returns the start of the phase (monotonic ns).
+
+        `urls`: endpoints to use in this phase instead of the configured one, spread over the workers. Raises
+        LoadError if a worker does not start, LoadLimitError if this machine's limits do not carry so many agents.
+        """
         self._health = []
-        start_ns = monotonic_ns() + _LEAD_NS
+        # A full collection takes tens of milliseconds, perhaps on a worker's core.
+        gc.collect()
+        gc.freeze()
+        self._grow(self.workers_for(spec.n_agents))
+        self._check_limits(spec.n_agents)
+        start_ns = monotonic_ns() + _LEAD_NS + spec.n_agents // len(self._workers) * _LEAD_PER_AGENT_NS
         for worker in self._workers:
             worker.drained, worker.in_flight = False, 0
             agent_ids = list(range(worker.number, spec.n_agents, len(self._workers)))
-            self._send(worker, ("phase", spec_to_wire(spec), agent_ids, start_ns))
+            url = urls[worker.number % len(urls)] if urls else None
+            self._send(worker, ("phase", spec_to_wire(spec), agent_ids, start_ns, url))
         return start_ns
 
     def poll(self, timeout_s: float) -> PhaseEvents:
         """Wait at most `timeout_s` for news and return all there is; raises LoadError if a worker has died."""
-        activations: list[Completion] = []
-        completions: list[Completion] = []
-        ttft_s: list[float] = []
-        speed_tok_s: list[float] = []
-        failures = tokens = 0
+        parts: list[PhaseEvents] = []
         deadline_ns = monotonic_ns() + round(timeout_s * NS_PER_S)
         while True:
             left_s = (deadline_ns - monotonic_ns()) / NS_PER_S
@@ -101,22 +144,17 @@ class LocalPool:
                 break
             if frame[0] != "events":
                 continue
-            events = frame[1]
-            activations += (Completion(*item) for item in events["activations"])
-            completions += (Completion(*item) for item in events["completions"])
-            ttft_s += events["ttft_s"]
-            speed_tok_s += events["speed_tok_s"]
-            failures += events["failures"]
-            tokens += events["tokens"]
-            self._workers[number].in_flight = events["in_flight"]
-            self._workers[number].drained = events["drained"]
+            events = events_from_wire(frame[1])
+            parts.append(events)
+            self._workers[number].in_flight = events.in_flight
+            self._workers[number].drained = events.drained
         return PhaseEvents(
-            activations=activations,
-            completions=completions,
-            ttft_s=ttft_s,
-            speed_tok_s=speed_tok_s,
-            failures=failures,
-            tokens=tokens,
+            activations=[item for part in parts for item in part.activations],
+            completions=[item for part in parts for item in part.completions],
+            ttft_s=[value for part in parts for value in part.ttft_s],
+            speed_tok_s=[value for part in parts for value in part.speed_tok_s],
+            failures=sum(part.failures for part in parts),
+            tokens=sum(part.tokens for part in parts),
             in_flight=sum(worker.in_flight for worker in self._workers),
             drained=all(worker.drained for worker in self._workers),
         )
@@ -147,10 +185,7 @@ class LocalPool:
 
     def describe(self) -> dict[str, Any]:
         """Return the workers and, after a phase, their worst loop lag and their CPU."""
-        description: dict[str, Any] = {
-            "workers": len(self._workers),
-            "loop": ", ".join(sorted({str(worker.info.get("loop")) for worker in self._workers})),
-        }
+        description: dict[str, Any] = {"workers": len(self._workers)}
         if self._health:
             description["lag_p99_s"] = max(health["lag_p99_s"] for health in self._health)
             description["send_late_p99_s"] = max(health["send_late_p99_s"] for health in self._health)

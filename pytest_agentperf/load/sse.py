@@ -1,22 +1,25 @@
-"""Decodes a finished stream of server-sent events: what came, when, and how it ended.
+"""Decodes a stream of server-sent events from its raw reads: what came, when, and how it ended.
 
-Runs after the response has closed, on raw reads and their timestamps. Handles CR, LF and CRLF in any split,
-comments, multi-line data, a missing `[DONE]`, usage in any chunk, reasoning under two names and errors in-stream.
+Copes with a missing `[DONE]`, usage in any chunk, reasoning under two names and errors in-stream.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pytest_agentperf.load.events import EventSplitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
+    from pytest_agentperf.load.events import Event
+    from pytest_agentperf.load.shape import Shape, Shapes
+
 _DONE = b"[DONE]"
-_BOM = b"\xef\xbb\xbf"
 _DETAIL_CHARS = 1_000
 # How servers end an answer that they gave up: by no measure an answer.
 _GIVEN_UP = frozenset({"abort", "cancelled", "error", "timeout"})
@@ -44,113 +47,117 @@ class StreamContent:
     response_id: str | None = None
 
 
-class Event(NamedTuple):
-    """One event's data, and the time of the read that completed its last line."""
+class StreamDecoder:
+    """Decodes one response body, read by read."""
 
-    t_ns: int
-    data: bytes
-    whole: bool
-    """False where the stream ended inside the event's last line."""
+    def __init__(self, shapes: Shapes | None = None) -> None:
+        self.content = StreamContent()
+        self.shape: Shape | None = None
+        """The shape of the last event that brought output, if it has one."""
+        self.t_event_ns: int | None = None
+        """When the last event came, of whatever kind: comments are none."""
+        self._events = EventSplitter()
+        self._shapes = shapes
+        self._done = False
 
+    @property
+    def at_boundary(self) -> bool:
+        """Return whether the last read ended where an event ended, and nothing was wrong so far."""
+        return self._events.at_boundary and self.content.failure is None
 
-def events(reads: Iterable[tuple[int, bytes]]) -> Iterator[Event]:
-    """Yield the events of a stream; one that the stream's end left without its empty line counts too."""
-    rest = b""
-    first_line = True
-    after_cr = False
-    data: list[bytes] = []
-    t_data = 0
-    t_ns = 0
-    for t_ns, read in reads:
-        if not read:
-            continue
-        # A CRLF split across two reads is one line end, not two.
-        chunk = read[1:] if after_cr and read[:1] == b"\n" else read
-        after_cr = read[-1:] == b"\r"
-        lines = _LINE_END.split(rest + chunk)
-        rest = lines.pop()
-        if first_line and lines:
-            lines[0] = lines[0].removeprefix(_BOM)
-            first_line = False
-        for line in lines:
-            if line.startswith(b"data"):
-                if (value := _field_value(line)) is not None:
-                    data.append(value)
-                    t_data = t_ns
-            elif not line and data:
-                yield Event(t_data, b"\n".join(data), whole=True)
-                data = []
-    if first_line:
-        rest = rest.removeprefix(_BOM)
-    if (value := _field_value(rest)) is not None:
-        data.append(value)
-        t_data = t_ns
-    if data:
-        yield Event(t_data, b"\n".join(data), whole=value is None)
+    def feed(self, t_ns: int, read: bytes) -> None:
+        """Take one read and its time (monotonic ns)."""
+        try:
+            events = self._events.feed(t_ns, read)
+        except ValueError as error:
+            self._fail("malformed", str(error))
+            return
+        for event in events:
+            self._event(event)
 
+    def finish(self) -> StreamContent:
+        """Return the content after the last read; an event that lacks only its empty line counts too."""
+        for event in self._events.finish():
+            self._event(event)
+        content = self.content
+        if content.failure is not None:
+            return content
+        if content.finish_reason in _GIVEN_UP:
+            self._fail("error_in_stream", f"finish_reason {content.finish_reason!r}")
+        elif content.finish_reason is None and not self._done:
+            self._fail("cut", "the stream ended without finish_reason and [DONE]")
+        elif content.output_tokens is None:
+            self._fail("no_usage", "the stream ended without usage")
+        elif content.t_first_ns is None:
+            self._fail("no_output", "the stream finished without any output")
+        return content
 
-def _field_value(line: bytes) -> bytes | None:
-    if line == b"data":
-        return b""
-    if not line.startswith(b"data:"):
-        return None
-    value = line[5:]
-    return value[1:] if value.startswith(b" ") else value
+    def _event(self, event: Event) -> None:
+        t_ns, data, whole = event
+        self.t_event_ns = t_ns
+        if self.content.failure is not None:
+            return
+        if data == _DONE:
+            self._done = True
+            return
+        try:
+            payload = _parse(data)
+        except (ValueError, RecursionError):
+            if not whole:
+                self._fail("cut", "the stream ended inside an event")
+            else:
+                self._fail("malformed", f"not JSON: {data[:120].decode(errors='replace')!r}")
+            return
+        if not isinstance(payload, dict):
+            self._fail("malformed", "an event that is no JSON object")
+        elif payload.get("error"):
+            self._fail("error_in_stream", _as_text(payload["error"])[:_DETAIL_CHARS])
+        elif payload.get("object") == "error":
+            self._fail("error_in_stream", _as_text(payload)[:_DETAIL_CHARS])
+        else:
+            try:
+                brought_output = _take(self.content, payload, t_ns)
+                if brought_output and self._shapes is not None:
+                    self.shape = self._shapes.find(data, payload)
+            except (AttributeError, TypeError, ValueError) as error:
+                self._fail("malformed", f"an event of another shape: {error}")
+
+    def _fail(self, failure: str, detail: str) -> None:
+        content = self.content
+        if content.failure is None:
+            content.failure, content.failure_detail = failure, detail
 
 
 def decode(reads: Iterable[tuple[int, bytes]]) -> StreamContent:
-    """Decode the reads of one response body (monotonic ns, bytes) into its content."""
-    content = StreamContent()
-    done = False
-    for t_ns, data, whole in events(reads):
-        if data == _DONE:
-            done = True
-            continue
-        try:
-            payload = json.loads(data)
-        except (ValueError, RecursionError):
-            if not whole:
-                return _failed(content, "cut", "the stream ended inside an event")
-            return _failed(content, "malformed", f"not JSON: {data[:120].decode(errors='replace')!r}")
-        if not isinstance(payload, dict):
-            return _failed(content, "malformed", "an event that is no JSON object")
-        if payload.get("error"):
-            return _failed(content, "error_in_stream", _as_text(payload["error"])[:_DETAIL_CHARS])
-        if payload.get("object") == "error":
-            return _failed(content, "error_in_stream", _as_text(payload)[:_DETAIL_CHARS])
-        try:
-            _take(content, payload, t_ns)
-        except (AttributeError, TypeError, ValueError) as error:
-            return _failed(content, "malformed", f"an event of another shape: {error}")
-    if content.finish_reason in _GIVEN_UP:
-        return _failed(content, "error_in_stream", f"finish_reason {content.finish_reason!r}")
-    if content.finish_reason is None and not done:
-        return _failed(content, "cut", "the stream ended without finish_reason and [DONE]")
-    if content.output_tokens is None:
-        return _failed(content, "no_usage", "the stream ended without usage")
-    if content.t_first_ns is None:
-        return _failed(content, "no_output", "the stream finished without any output")
-    return content
+    """Decode the reads of one whole response body (monotonic ns, bytes) into its content."""
+    decoder = StreamDecoder()
+    for t_ns, read in reads:
+        decoder.feed(t_ns, read)
+    return decoder.finish()
 
 
-def _failed(content: StreamContent, failure: str, detail: str) -> StreamContent:
-    content.failure, content.failure_detail = failure, detail
-    return content
+def _parse(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        # It refuses halves of surrogate pairs and NaN, which Python servers do send.
+        return json.loads(data)
 
 
-def _take(content: StreamContent, payload: dict[str, Any], t_ns: int) -> None:
+def _take(content: StreamContent, payload: dict[str, Any], t_ns: int) -> bool:
+    """Enter one event; returns whether it brought output."""
     if content.response_id is None:
         content.response_id = _label(payload.get("id"))
     text = ""
     for choice in payload.get("choices") or ():
-        if choice.get("finish_reason"):
-            content.finish_reason = _label(choice["finish_reason"])
-        text += _output_text(choice.get("delta") or {})
-    usage = payload.get("usage")
-    if usage:
+        if reason := choice.get("finish_reason"):
+            content.finish_reason = _label(reason)
+        if delta := choice.get("delta"):
+            text += _output_text(delta)
+    if usage := payload.get("usage"):
         _take_usage(content, usage)
     if not text:
-        return
+        return False
     if content.t_first_ns is None:
         content.t_first_ns = t_ns
     if t_ns == content.t_first_ns:
@@ -160,12 +167,16 @@ def _take(content: StreamContent, payload: dict[str, Any], t_ns: int) -> None:
         content.first_tokens = ((usage or {}).get("completion_tokens") or None) if usage else None
     content.t_last_ns = t_ns
     content.content_chunks += 1
+    return True
 
 
 def _output_text(delta: dict[str, Any]) -> str:
     """Return all that counts as output: content, reasoning, tool-call names and arguments."""
+    text = delta.get("content")
+    if len(delta) == 1 and isinstance(text, str):
+        return text
     parts = [
-        _text(delta.get("content")),
+        _text(text),
         _text(delta.get("reasoning")),
         _text(delta.get("reasoning_content")),
     ]

@@ -2,35 +2,35 @@
 
 Frames are plain values, so that a worker may live in a process of this machine or on another host:
 
-    controller → worker   ("phase", spec, agent_ids, start_ns) · ("close", close_ns) · ("stop",) · None: end
+    controller → worker   ("phase", spec, agent_ids, start_ns, url) · ("close", close_ns) · ("stop",) · None: end
     worker → controller   ("ready", info) · ("events", …) every 100 ms · ("records", columns, health) · ("error", text)
+
+`url` is None, or another endpoint than the configured one for this phase: the null server's.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import resource
-import sys
 import traceback
-from concurrent.futures import Executor, ThreadPoolExecutor
+from array import array
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_agentperf.clock import AsyncioClock, monotonic_ns, process_cpu_s
+from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import AgentPerfError
-from pytest_agentperf.core.metrics import percentile
-from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
+from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.load.driver import Driver
+from pytest_agentperf.load.health import Health
+from pytest_agentperf.load.limits import raise_descriptor_limit
+from pytest_agentperf.load.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pytest_agentperf.core.ports import InferenceClient
 
-EVENTS_INTERVAL_S = 0.1
-_LAG_INTERVAL_S = 0.02
+EVENTS_INTERVAL_NS = NS_PER_S // 10
 
 
 class Channel(Protocol):
@@ -46,66 +46,101 @@ class Channel(Protocol):
 class Replay(Protocol):
     """Builds a phase's client, and knows the tool delays of what it replays."""
 
-    def client(self, nonce: str, decoder: Executor) -> InferenceClient:
-        """Return a client for one phase, inside the running loop."""
+    def client(self, loop: Loop, nonce: str, url: str | None) -> InferenceClient:
+        """Return a client for one phase, to the configured endpoint or to another."""
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn."""
 
 
 def run_worker(channel: Channel, replay: Replay) -> None:
-    """Serve the controller until it closes the channel."""
-    raise_descriptor_limit()
-    # A decoding thread must not hold the loop off its reads for the default 5 ms.
-    sys.setswitchinterval(0.0005)
+    """Serve the controller until it closes the channel, or until something fails, which it is told."""
+    descriptors = raise_descriptor_limit()
     gc.collect()
     gc.freeze()
     gc.disable()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(channel, replay))
-
-
-def raise_descriptor_limit() -> int:
-    """Raise this process's limit of open files to what the system allows, and return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard or hard == resource.RLIM_INFINITY:
-        wanted = 1 << 20 if hard == resource.RLIM_INFINITY else hard
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):
-            return soft
-        return wanted
-    return soft
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    loop = Loop()
+    worker = Worker(loop, channel, replay)
+    channel.setcallback(lambda frame: loop.call_soon_threadsafe(partial(worker.take, frame)), endmarker=None)
+    channel.send(("ready", {"descriptors": descriptors}))
     try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
+        loop.run()
+    except Exception as error:
+        # The controller turns this into an INVALID phase that shows the text.
+        channel.send(("error", error_text(error)))
+    finally:
+        worker.close()
+        loop.close()
 
 
-async def _serve(channel: Channel, replay: Replay) -> None:
-    loop = asyncio.get_running_loop()
-    frames: asyncio.Queue[tuple[Any, ...] | None] = asyncio.Queue()
+class Worker:
+    """Runs phase after phase in its loop."""
 
-    def from_controller(frame: tuple[Any, ...] | None) -> None:
-        loop.call_soon_threadsafe(frames.put_nowait, frame)
+    def __init__(self, loop: Loop, channel: Channel, replay: Replay) -> None:
+        self._loop = loop
+        self._channel = channel
+        self._replay = replay
+        self._phase: _RunningPhase | None = None
 
-    channel.setcallback(from_controller, endmarker=None)
-    channel.send(("ready", {"loop": type(loop).__module__.split(".")[0]}))
-    loop.set_exception_handler(partial(_callback_failed, channel))
-    with ThreadPoolExecutor(1, "decode") as decoder:
-        while (frame := await frames.get()) is not None:
-            try:
-                await _phase(channel, frames, frame, replay, decoder)
-            except Exception as error:
-                # The controller turns this into an INVALID phase that shows the text.
-                channel.send(("error", error_text(error)))
-                return
+    def take(self, frame: tuple[Any, ...] | None) -> None:
+        """Do what a frame says."""
+        if frame is None:
+            self._loop.stop()
+            return
+        kind, *values = frame
+        if kind == "phase":
+            self._phase = _RunningPhase(self._loop, self._channel, self._replay, *values)
+            return
+        assert self._phase is not None
+        if kind == "close":
+            self._phase.driver.close_window(values[0])
+        else:
+            assert kind == "stop"
+            records = self._phase.stop()
+            self._phase = None
+            self._channel.send(("records", *records))
             gc.collect()
+
+    def close(self) -> None:
+        """Close what a phase left open."""
+        if self._phase is not None:
+            self._phase.close()
+
+
+class _RunningPhase:
+    def __init__(
+        self,
+        loop: Loop,
+        channel: Channel,
+        replay: Replay,
+        spec_fields: dict[str, Any],
+        agent_ids: Iterable[int],
+        start_ns: int,
+        url: str | None,
+    ) -> None:
+        spec = PhaseSpec(**{**spec_fields, "trajectories": tuple(spec_fields["trajectories"])})
+        self._loop = loop
+        self._channel = channel
+        self._client = replay.client(loop, spec.nonce, url)
+        self.driver = Driver(
+            spec, agent_ids, clock=loop, client=self._client, tool_delays_ns=replay.tool_delays_ns
+        )
+        self._health = Health(loop)
+        self._next_report = loop.call_at(monotonic_ns() + EVENTS_INTERVAL_NS, self._report)
+        self.driver.start(start_ns)
+
+    def stop(self) -> tuple[dict[str, Any], dict[str, float]]:
+        columns = self.driver.stop()
+        self.close()
+        return columns.to_wire(), self._health.stop(self.driver.send_lateness_s)
+
+    def close(self) -> None:
+        self._next_report.cancel()
+        self._client.close()
+
+    def _report(self) -> None:
+        self._next_report = self._loop.call_at(monotonic_ns() + EVENTS_INTERVAL_NS, self._report)
+        self._channel.send(("events", events_to_wire(self.driver.take_events())))
 
 
 def error_text(error: Exception) -> str:
@@ -115,96 +150,27 @@ def error_text(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _callback_failed(channel: Channel, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Report what a callback raised: its agent would stand still, and the phase with it, for hours."""
-    loop.default_exception_handler(context)
-    error = context.get("exception")
-    if isinstance(error, Exception):
-        channel.send(("error", error_text(error)))
-
-
-async def _phase(
-    channel: Channel,
-    frames: asyncio.Queue[tuple[Any, ...] | None],
-    frame: tuple[Any, ...],
-    replay: Replay,
-    decoder: Executor,
-) -> None:
-    kind, spec_fields, agent_ids, start_ns = frame
-    assert kind == "phase"
-    spec = PhaseSpec(**{**spec_fields, "trajectories": tuple(spec_fields["trajectories"])})
-    client = replay.client(spec.nonce, decoder)
-    driver = Driver(
-        spec, agent_ids, clock=AsyncioClock(), client=client, tool_delays_ns=replay.tool_delays_ns
-    )
-    health = Health()
-    reporter = asyncio.create_task(_report(channel, driver))
-    driver.start(start_ns)
-    try:
-        while True:
-            frame_ = await frames.get()
-            if frame_ is None or frame_[0] == "stop":
-                break
-            driver.close_window(frame_[1])
-        columns = driver.stop()
-        measured = health.stop(driver.send_lateness_s)
-    finally:
-        reporter.cancel()
-        client.close()
-    if frame_ is None:
-        # The end, for the caller's loop too.
-        frames.put_nowait(None)
-        return
-    channel.send(("records", columns.to_wire(), measured))
-
-
-async def _report(channel: Channel, driver: Driver) -> None:
-    while True:
-        await asyncio.sleep(EVENTS_INTERVAL_S)
-        channel.send(("events", events_to_wire(driver.take_events())))
-
-
 def events_to_wire(events: PhaseEvents) -> dict[str, Any]:
-    """Return events as plain values."""
+    """Return events as plain values; what is many as bytes, since a list costs by the item."""
     fields = events._asdict()
     for name in ("activations", "completions"):
-        fields[name] = [tuple(item) for item in fields[name]]
+        fields[name] = array("q", [number for item in fields[name] for number in item]).tobytes()
+    for name in ("ttft_s", "speed_tok_s"):
+        fields[name] = array("d", fields[name]).tobytes()
     return fields
+
+
+def events_from_wire(fields: dict[str, Any]) -> PhaseEvents:
+    """Rebuild the events from `events_to_wire`."""
+    fields = dict(fields)
+    for name in ("activations", "completions"):
+        numbers = iter(array("q", fields[name]))
+        fields[name] = [Completion(*pair) for pair in zip(numbers, numbers, strict=True)]
+    for name in ("ttft_s", "speed_tok_s"):
+        fields[name] = list(array("d", fields[name]))
+    return PhaseEvents(**fields)
 
 
 def spec_to_wire(spec: PhaseSpec) -> dict[str, Any]:
     """Return a phase's specification as plain values."""
     return {**asdict(spec), "trajectories": list(spec.trajectories)}
-
-
-class Health:
-    """How late this worker's loop ran, and what it cost: the evidence that the client did not distort."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._lags_s: list[float] = []
-        self._cpu_s = process_cpu_s()
-        self._start_ns = monotonic_ns()
-        self._due_s = self._loop.time() + _LAG_INTERVAL_S
-        self._timer = self._loop.call_at(self._due_s, self._check)
-
-    def _check(self) -> None:
-        now_s = self._loop.time()
-        # A stall swallows the ticks that fell into it; each counts, or the longer the stall the less it would weigh.
-        while self._due_s <= now_s:
-            self._lags_s.append(now_s - self._due_s)
-            self._due_s += _LAG_INTERVAL_S
-        self._timer = self._loop.call_at(self._due_s, self._check)
-
-    def stop(self, send_lateness_s: Sequence[float]) -> dict[str, float]:
-        """Return the loop's lag, how late requests went out, and the share of a core used since the start."""
-        self._timer.cancel()
-        elapsed_s = max(1e-9, (monotonic_ns() - self._start_ns) / 1e9)
-        lags = self._lags_s or [0.0]
-        return {
-            "lag_p50_s": percentile(lags, 50),
-            "lag_p99_s": percentile(lags, 99),
-            "lag_max_s": max(lags),
-            "send_late_p99_s": percentile(send_lateness_s or [0.0], 99),
-            "cpu_share": (process_cpu_s() - self._cpu_s) / elapsed_s,
-        }

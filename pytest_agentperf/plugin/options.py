@@ -52,7 +52,7 @@ OPTIONS = (
     Option("max_agents", "never try more agents than this", "N"),
     Option("budget", "end the search after this (30m, 2h, 20Mtok) with what it knows", "BUDGET"),
     Option("seed", "seed of the assignment of trajectories (default 0)", "N"),
-    Option("workers", "load worker processes (default 1)", "N"),
+    Option("workers", "load worker processes (default: as many as the agents need)", "N"),
     Option("results", f"folder for results (default {RESULTS_DEFAULT})", "DIR"),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns
 
 LEADERBOARD = "leaderboard.json"
-_PACKAGES = ("httptools", "httpx", "numpy", "pyarrow", "pydantic", "pytest", "pytest-xdist", "uvloop")
+_PACKAGES = ("httptools", "httpx", "numpy", "orjson", "pyarrow", "pydantic", "pytest", "pytest-xdist")
 
 
 def store_phase(folder: Path, result: PhaseResult, columns: RequestColumns) -> PhaseResult:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
 import json
-from contextlib import asynccontextmanager
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import pytest
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.records import Answer, RequestKey
+from pytest_agentperf.load.client import HttpClient, Target, Timeouts
+from pytest_agentperf.load.loop import Loop
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 
-    from pytest_agentperf.core.ports import Clock
+    from pytest_agentperf.core.ports import Clock, TokenCounter
     from pytest_agentperf.core.trajectory import Trajectory
+    from pytest_agentperf.load.client import Exchange
+    from pytest_agentperf.load.connection import Connection
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 DEMO_SET = ROOT / "fixtures" / "datasets" / "demo-v1"
@@ -106,15 +116,21 @@ def chunked(parts: Iterable[bytes], *lines: str) -> bytes:
 
 
 class RawServer:
-    """Reads whole requests and lets `respond` write any bytes; `respond` returns True to close the connection."""
+    """Reads whole requests and lets `respond` write any bytes; `respond` returns True to close the connection.
 
-    def __init__(self, respond: Callable[[Received, asyncio.StreamWriter], Awaitable[bool | None]]) -> None:
+    Runs in a thread of its own: the client's loop stands still while a test waits for the server.
+    """
+
+    def __init__(self, respond: Respond, *, early: bool) -> None:
         self._respond = respond
+        self._early = early
         self.requests: list[Received] = []
         self.connections = 0
         self.port = 0
         self.tls = False
         self.open: set[asyncio.Task[Any]] = set()
+        self.writers: list[asyncio.StreamWriter] = []
+        self.loop: asyncio.AbstractEventLoop
 
     @property
     def url(self) -> str:
@@ -126,52 +142,86 @@ class RawServer:
         task = asyncio.current_task()
         assert task is not None
         self.open.add(task)
+        self.writers.append(writer)
         try:
             while True:
                 first = await reader.readuntil(b"\r\n\r\n")
                 length = int(first.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-                body = await reader.readexactly(length)
+                body = b"" if self._early else await reader.readexactly(length)
                 received = Received(len(self.requests), connection, accepted_ns, first, body)
                 self.requests.append(received)
                 if await self._respond(received, writer):
                     break
                 await writer.drain()
+                while self._early and await reader.read(1 << 16):
+                    pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.open.discard(task)
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            self.open.discard(task)
 
-    async def all_closed(self) -> None:
-        """Wait until no connection is open any more."""
-        if self.open:
-            _, pending = await asyncio.wait(set(self.open), timeout=WAIT_S)
-            assert not pending, "the client left a connection open"
-
-
-@asynccontextmanager
-async def raw_server(
-    respond: Callable[[Received, asyncio.StreamWriter], Awaitable[bool | None]],
-    *,
-    host: str = "127.0.0.1",
-    tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[RawServer]:
-    """Serve on a free port; at the end no connection may be open."""
-    raw = RawServer(respond)
-    server = await asyncio.start_server(raw.serve, host, 0, ssl=tls)
-    raw.port = server.sockets[0].getsockname()[1]
-    raw.tls = tls is not None
-    try:
-        yield raw
-        await raw.all_closed()
-    finally:
-        for task in list(raw.open):
+    async def close(self, server: asyncio.Server) -> None:
+        for task in list(self.open):
             task.cancel()
+        await asyncio.gather(*self.open, return_exceptions=True)
         server.close()
         await server.wait_closed()
 
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Let the server's thread call something, such as a method of a connection's transport."""
+        self.loop.call_soon_threadsafe(function, *arguments)
 
-def answering(response: bytes, *, close: bool = False) -> Any:
+    def wait_closed(self) -> None:
+        """Wait until no connection is open any more."""
+        wait_for(lambda: not self.open)
+
+
+Respond = Callable[[Received, asyncio.StreamWriter], Awaitable[bool | None]]
+
+
+@contextmanager
+def raw_server(
+    respond: Respond, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, early: bool = False
+) -> Iterator[RawServer]:
+    """Serve on a free port; at the end no connection may be open. `early`: respond before the body is read."""
+    raw = RawServer(respond, early=early)
+    raw.tls = tls is not None
+    with background_loop() as loop:
+        raw.loop = loop
+
+        def run(coroutine: Coroutine[Any, Any, T]) -> T:
+            return asyncio.run_coroutine_threadsafe(coroutine, loop).result(WAIT_S)
+
+        server = run(asyncio.start_server(raw.serve, host, 0, ssl=tls))
+        raw.port = server.sockets[0].getsockname()[1]
+        try:
+            yield raw
+            raw.wait_closed()
+        finally:
+            run(raw.close(server))
+
+
+@contextmanager
+def background_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An asyncio loop in a thread; what a callback raised fails the test."""
+    problems: list[Mapping[str, Any]] = []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: problems.append(context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+    assert problems == []
+
+
+def answering(response: bytes, *, close: bool = False) -> Respond:
     """Return a `respond` that always gives the same bytes."""
 
     async def respond(received: Received, writer: asyncio.StreamWriter) -> bool:
@@ -181,45 +231,110 @@ def answering(response: bytes, *, close: bool = False) -> Any:
     return respond
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection the hard way."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 async def silence(received: Received, writer: asyncio.StreamWriter) -> None:
     """Say nothing."""
 
 
-# Event loops
+# Waiting
 
 
-def _loops() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads or the kernel do."""
+    deadline_ns = monotonic_ns() + round(WAIT_S * NS_PER_S)
+    while not condition():
+        assert monotonic_ns() < deadline_ns, "it did not come to that"
+        time.sleep(0.001)
+
+
+def run_until(loop: Loop, condition: Callable[[], bool]) -> None:
+    """Let a loop work until something has come to pass."""
+    deadline_ns = monotonic_ns() + round(WAIT_S * NS_PER_S)
+
+    def look() -> None:
+        if condition():
+            loop.stop()
+            return
+        assert monotonic_ns() < deadline_ns, "it did not come to that"
+        loop.call_at(monotonic_ns() + MS, look)
+
+    loop.call_soon(look)
+    loop.run()
+
+
+def run_for(loop: Loop, duration_ns: int) -> None:
+    """Let a loop work for a while: what must not happen could happen now."""
+    loop.call_at(monotonic_ns() + duration_ns, loop.stop)
+    loop.run()
+
+
+# The client
+
+
+LONG_NS = 60 * NS_PER_S
+PATIENT = Timeouts(LONG_NS, LONG_NS, LONG_NS, LONG_NS)
+
+
+class Client:
+    """An `HttpClient` in a loop that works only while an answer is awaited."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self.http = http
+        self.answers: list[Answer] = []
+
+    def send(self, request: RequestKey) -> Exchange:
+        return self.http.send(request, self.answers.append)
+
+    def ask(self, agent: int = 0, turn: int = 0) -> Answer:
+        return self.ask_all([key(agent, turn)])[0]
+
+    def ask_all(self, requests: Iterable[RequestKey]) -> list[Answer]:
+        found: dict[RequestKey, Answer] = {}
+        requests = list(requests)
+        for request in requests:
+            self.http.send(request, lambda answer, request=request: found.__setitem__(request, answer))  # type: ignore[misc]
+        self.until(lambda: len(found) == len(requests))
+        return [found[request] for request in requests]
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        run_until(self.http.loop, condition)
+
+    def kept(self, agent: int = 0) -> Connection:
+        return self.http._idle[agent]
+
+    def wait_for_bytes(self, connection: Connection | None) -> None:
+        """Wait until the kernel has something for the client, or an end."""
+        assert connection is not None
+        sock = connection._sock
+        assert sock is not None
+        wait_for(lambda: bool(select.select([sock], [], [], 0)[0]))
+
+
+@contextmanager
+def connected(
+    url: str,
+    *,
+    timeouts: Timeouts = PATIENT,
+    counter: TokenCounter | None = None,
+    build_body: Callable[[RequestKey], bytes] | None = None,
+    **target: Any,
+) -> Iterator[Client]:
+    loop = Loop()
+    http = HttpClient(loop, Target(url, **target), build_body or body, timeouts, counter=counter)
     try:
-        import uvloop
-    except ImportError:
-        return loops
-    return {**loops, "uvloop": uvloop.new_event_loop}
+        yield Client(http)
+    finally:
+        http.close()
+        loop.close()
 
 
-def on_every_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an async test on asyncio's loop and on uvloop; what a callback raised fails it."""
-
-    def run(loop_factory: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
-        problems: list[Mapping[str, Any]] = []
-
-        async def main() -> None:
-            asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-            await test(**arguments)
-
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(main())
-        assert problems == []
-
-    loops = _loops()
-    extra = inspect.Parameter("loop_factory", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    run.__signature__ = inspect.Signature([extra, *inspect.signature(test).parameters.values()])  # type: ignore[attr-defined]
-    run.__name__ = test.__name__
-    run.__module__ = test.__module__
-    parametrized: Callable[..., None] = pytest.mark.parametrize("loop_factory", loops.values(), ids=loops)(
-        run
-    )
-    return parametrized
+def body(request: RequestKey) -> bytes:
+    return json.dumps({"agent": request.agent, "turn": request.turn, "text": "é" * 3_000}).encode()
 
 
 # Virtual time

@@ -2,14 +2,25 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from load_support import DONE, ROLE, STREAM, data, delta, usage
 
-from pytest_agentperf.load.sse import StreamContent, decode, events
+from pytest_agentperf.load.events import Event, EventSplitter
+from pytest_agentperf.load.sse import StreamContent, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def events(reads: Iterable[tuple[int, bytes]]) -> list[Event]:
+    splitter = EventSplitter()
+    found = [event for t_ns, read in reads for event in splitter.feed(t_ns, read)]
+    return found + splitter.finish()
+
 
 FINISH = delta("stop") + usage() + DONE
 COUNTED = {"prompt_tokens": 10, "completion_tokens": 3}
@@ -63,7 +74,7 @@ def test_mixed_line_ends_and_a_crlf_cut_in_two() -> None:
 
 def test_comments_other_fields_and_empty_events_are_none() -> None:
     noise = b": keep-alive\n\n:\n\nevent: ping\nid: 4\nretry: 10\n\n\n\ndatabase: x\n\nDATA: x\n\n"
-    assert list(events([(1, noise)])) == []
+    assert events([(1, noise)]) == []
     assert ok(noise + STREAM.replace(b"\n\n", b"\n: within\n\n" + noise)) == ok(STREAM)
 
 

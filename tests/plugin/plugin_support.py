@@ -43,6 +43,7 @@ OVERRIDES: dict[str, object] = {
     "min_trajectories": 1,
     "min_trajectories_per_agent": 0,
     "idle_pause_s": 0.0,
+    "calibration_s": 0.5,
     "idle_max_s": 1.0,
     "failure_wait_s": 0.1,
     "max_tokens": 16,

@@ -349,7 +349,7 @@ def test_a_plain_session_imports_nothing_heavy(pytester: pytest.Pytester, place:
         import sys
 
         def test_imports():
-            heavy = {"pydantic", "numpy", "httpx", "pyarrow", "yaml", "filelock", "httptools"}
+            heavy = {"pydantic", "numpy", "orjson", "httpx", "pyarrow", "yaml", "filelock", "httptools"}
             assert "pytest_agentperf.plugin" in sys.modules
             assert heavy & set(sys.modules) == set()
 

@@ -1,0 +1,175 @@
+"""The one thread of a load worker: reads first, then whatever else is due, in slices too short to delay a read.
+
+An event loop of our own instead of asyncio's: the order of work is what keeps the stamps true. Measured against
+asyncio and uvloop in `docs/load-engine.md`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import select
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.clock import monotonic_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ = select.POLLIN
+WRITE = select.POLLOUT
+
+# Longest stretch of other work between two looks at the sockets, and the most sockets served at one look.
+_SLICE_NS = 1_000_000
+_BATCH = 256
+_MEMORY_BYTES = 1 << 18
+_IDLE_S = 60.0
+_S_PER_NS = 1e-9
+
+
+def _ignore(ready: int) -> None:
+    """Stand where nothing is watched: a handler may have closed the socket of a later one of its batch."""
+
+
+class Timer:
+    """A callback that waits for its time."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def __call__(self) -> None:
+        """Run the callback, unless it was called off."""
+        if (callback := self.callback) is not None:
+            callback()
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self.callback = None
+
+
+class Loop:
+    """Runs callbacks at their time and handlers when their socket is ready; the `Clock` of a load worker.
+
+    What a callback raises leaves `run`: an agent whose callback failed would stand still, and the phase with it.
+    """
+
+    def __init__(self) -> None:
+        self.memory = bytearray(_MEMORY_BYTES)
+        """Where every read lands first; whoever keeps bytes copies them."""
+        self.view = memoryview(self.memory)
+        self._poller = _Poller()
+        self._handlers: list[Callable[[int], None]] = [_ignore] * 64
+        """By descriptor."""
+        self._timers: list[tuple[int, int, Timer]] = []
+        self._timers_made = 0
+        self._soon: deque[Callable[[], None]] = deque()
+        self._running = False
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self.watch(self._wake_receiver.fileno(), READ, self._woken)
+
+    def now_ns(self) -> int:
+        """Return the monotonic time."""
+        return monotonic_ns()
+
+    def call_at(self, when_ns: int, callback: Callable[[], None]) -> Timer:
+        """Run `callback` at `when_ns` or up to a millisecond later, never earlier."""
+        timer = Timer(callback)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when_ns, self._timers_made, timer))
+        return timer
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run `callback` after the reads at hand."""
+        self._soon.append(callback)
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        """Run `callback` in this loop; may be called from any thread."""
+        self._soon.append(callback)
+        # Full: so many calls wait that the loop will wake anyway. Closed: nobody is left to call.
+        with contextlib.suppress(OSError):
+            self._wake_sender.send(b"\0")
+
+    def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
+        """Call `handler(ready)` whenever the descriptor is ready for READ or WRITE, or broken."""
+        handlers = self._handlers
+        while fd >= len(handlers):
+            handlers.extend([_ignore] * len(handlers))
+        if handlers[fd] is _ignore:
+            self._poller.register(fd, mask)
+        else:
+            self._poller.modify(fd, mask)
+        handlers[fd] = handler
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a descriptor, before it is closed."""
+        if fd < len(self._handlers) and self._handlers[fd] is not _ignore:
+            self._handlers[fd] = _ignore
+            self._poller.unregister(fd)
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        self._running = True
+        handlers, soon, timers, poll = self._handlers, self._soon, self._timers, self._poller.poll
+        now_ns = monotonic_ns()
+        while self._running:
+            if soon:
+                timeout_s = 0.0
+            elif timers:
+                timeout_s = (timers[0][0] - now_ns) * _S_PER_NS
+                if timeout_s < 0.0:
+                    timeout_s = 0.0
+            else:
+                timeout_s = _IDLE_S
+            for fd, ready in poll(timeout_s, _BATCH):
+                handlers[fd](ready)
+            now_ns = monotonic_ns()
+            while timers and timers[0][0] <= now_ns:
+                # Still callable off until its turn has come.
+                soon.append(heapq.heappop(timers)[2])
+            if soon:
+                end_ns = now_ns + _SLICE_NS
+                while soon and self._running:
+                    soon.popleft()()
+                    now_ns = monotonic_ns()
+                    if now_ns > end_ns:
+                        break
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._running = False
+
+    def close(self) -> None:
+        """Give the loop's own descriptors back."""
+        self._wake_receiver.close()
+        self._wake_sender.close()
+        self._poller.close()
+
+    def _woken(self, ready: int) -> None:
+        self._wake_receiver.recv_into(self.memory)
+
+
+if hasattr(select, "epoll"):
+    _Poller = select.epoll
+else:
+
+    class _Poller:  # type: ignore[no-redef]
+        """`select.poll` with epoll's methods, where there is no epoll."""
+
+        def __init__(self) -> None:
+            self._poll = select.poll()
+            self.register = self._poll.register
+            self.modify = self._poll.modify
+            self.unregister = self._poll.unregister
+
+        def poll(self, timeout_s: float, maxevents: int) -> list[tuple[int, int]]:
+            """Wait as epoll does; the timeout is rounded up."""
+            return self._poll.poll(-(-timeout_s * 1000 // 1))
+
+        def close(self) -> None:
+            """Nothing is held."""

@@ -1,0 +1,119 @@
+"""The load generator against the null server, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_agentperf.calibration import calibrate
+from pytest_agentperf.cli import main
+from pytest_agentperf.clock import NS_PER_S
+from pytest_agentperf.config.bundled import find_dataset
+from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.core.ruleset import DEMO_1
+from pytest_agentperf.dataset import open_dataset
+from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.sse import decode
+from pytest_agentperf.sim.null import null_servers
+from pytest_agentperf.worker import WorkerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEMO_SET = find_dataset("bundled:demo-v1", relative_to=Path())
+TRAJECTORIES = open_dataset(DEMO_SET).ids()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[LocalPool]:
+    config = WorkerConfig(
+        url="http://127.0.0.1:9/v1",
+        headers={"Authorization": "Bearer sk-0123456789abcdef"},
+        model="m",
+        parameters={},
+        dataset=str(DEMO_SET),
+        max_prompt_tokens=100_000,
+        history_reasoning="all",
+        ruleset=DEMO_1,
+        tokenizer=None,
+    )
+    found = LocalPool(config.model_dump(), workers=1)
+    yield found
+    found.close()
+
+
+def test_what_the_client_adds_is_small_against_what_it_measures(pool: LocalPool) -> None:
+    found = calibrate(pool, TRAJECTORIES, n_agents=20, chunks_per_s=400.0, hold_s=1.0)
+    assert found.n_agents == 20
+    assert found.requests >= 20
+    assert found.workers == 1
+    assert -0.001 < found.ttft_error_p50_s <= found.ttft_error_p99_s
+    # Bounds that a machine under any load keeps; how small it is, the benchmark tells.
+    assert found.ttft_error_p50_s < 1.0
+    assert found.chunks_per_s_reached > 0
+
+
+def test_a_second_calibration_uses_the_same_workers(pool: LocalPool) -> None:
+    before = pool.describe()["workers"]
+    said: list[str] = []
+    calibrate(pool, TRAJECTORIES, n_agents=5, chunks_per_s=100.0, hold_s=1.0, on_progress=said.append)
+    assert pool.describe()["workers"] == before
+    assert said == ["calibrating the load generator: 5 agents, 100 chunks/s"]
+
+
+def test_a_null_server_that_goes_away_is_an_error(pool: LocalPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_phase = pool.start_phase
+
+    def to_nobody(spec: Any, *, urls: Any) -> int:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        return start_phase(spec, urls=[f"http://127.0.0.1:{port}/v1"])
+
+    monkeypatch.setattr(pool, "start_phase", to_nobody)
+    with pytest.raises(LoadError, match=r"requests to the null server failed \(connect"):
+        calibrate(pool, TRAJECTORIES, n_agents=5, chunks_per_s=100.0, hold_s=0.3)
+
+
+def test_the_null_server_tells_the_truth() -> None:
+    """Read by the plainest client: what it noted is what came, in order and number."""
+    with null_servers(1, tokens_per_s=100.0, answer_s=0.2) as servers:
+        port = int(servers.urls[0].rpartition(":")[2].removesuffix("/v1"))
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            received = b""
+            for _ in range(2):
+                sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 4\r\n\r\n{")
+                sock.sendall(b"  }")
+                start = len(received)
+                while not received[start:].endswith(b"0\r\n\r\n"):
+                    received += sock.recv(65_536)
+        truth = servers.stop()
+    answers = received.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert len(answers) == 2
+    for number, answer in enumerate(answers):
+        body = answer.partition(b"\r\n\r\n")[2]
+        content = decode([(0, b"".join(part for part in body.split(b"\r\n") if part.startswith(b"data:")))])
+        assert content.failure is None
+        assert content.response_id == f"null-0-{number}"
+        assert content.output_tokens == content.content_chunks >= 3
+        came, first, last = truth.answers[f"null-0-{number}"]
+        assert came + NS_PER_S // 50 <= first < last
+        assert last - first >= (content.content_chunks - 1) * NS_PER_S // 200
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", "--agents=8", "--speed=10", "--seconds=1", "--json"]) in (0, 1)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["n_agents"] == 8
+    assert "8 agents" in err
+    main(["calibrate", "--agents=8", "--speed=10", "--seconds=1"])
+    assert "added to TTFT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--agents=0", "--speed=0", "--seconds=-1", "--workers=0"])
+def test_bad_input_costs_no_time(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", flag]) == 2
+    assert flag.split("=")[0] in capsys.readouterr().err
