@@ -22,7 +22,7 @@ from pytest_agentperf.core.errors import AgentPerfError
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.load.driver import Driver
 from pytest_agentperf.load.health import Health
-from pytest_agentperf.load.limits import raise_descriptor_limit
+from pytest_agentperf.load.limits import raise_descriptor_limit, widen_descriptor_table
 from pytest_agentperf.load.loop import Loop
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Replay(Protocol):
 def run_worker(channel: Channel, replay: Replay) -> None:
     """Serve the controller until it closes the channel, or until something fails, which it is told."""
     descriptors = raise_descriptor_limit()
+    widen_descriptor_table(descriptors)
     gc.collect()
     gc.freeze()
     gc.disable()
