@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import resource
+import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from load_support import MS, WAIT_S, ScriptedClient
+from load_support import MS, NS_PER_S, WAIT_S, ScriptedClient
 
-from pytest_agentperf.clock import AsyncioClock, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import RequestColumns
-from pytest_agentperf.load.worker import (
-    Health,
-    _serve,
-    error_text,
-    events_to_wire,
+from pytest_agentperf.load.health import Health
+from pytest_agentperf.load.limits import (
+    agents_within,
+    local_ports,
     raise_descriptor_limit,
+    widen_descriptor_table,
+)
+from pytest_agentperf.load.loop import Loop
+from pytest_agentperf.load.worker import (
+    error_text,
+    events_from_wire,
+    events_to_wire,
+    run_worker,
     spec_to_wire,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Iterator, Sequence
 
 SPEC = PhaseSpec(
     phase=2,
@@ -63,12 +72,14 @@ class Scripted:
 
     def __init__(self, broken: Exception | None = None) -> None:
         self.nonces: list[str] = []
+        self.urls: list[str | None] = []
         self.closed = 0
         self._broken = broken
 
-    def client(self, nonce: str, decoder: Executor) -> ScriptedClient:
+    def client(self, loop: Loop, nonce: str, url: str | None) -> ScriptedClient:
         self.nonces.append(nonce)
-        client = ScriptedClient(AsyncioClock(), lambda _: (3 * MS, {"prompt_tokens": 1, "output_tokens": 1}))
+        self.urls.append(url)
+        client = ScriptedClient(loop, lambda _: (3 * MS, {"prompt_tokens": 1, "output_tokens": 1}))
 
         def close() -> None:
             self.closed += 1
@@ -82,71 +93,86 @@ class Scripted:
         return (0, 0)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(int(WAIT_S / 0.005)):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not come to that")
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """A worker changes its whole process: here that is ours."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    gc.enable()
+    gc.unfreeze()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def phase_frame(spec: PhaseSpec = SPEC) -> tuple[Any, ...]:
-    return ("phase", spec_to_wire(spec), [0, 2], monotonic_ns())
+class Running:
+    """A worker in a thread."""
+
+    def __init__(self, replay: Scripted) -> None:
+        self.line, self.replay = Line(), replay
+        self._thread = threading.Thread(target=run_worker, args=(self.line, replay), daemon=True)
+        self._thread.start()
+        until(lambda: bool(self.line.sent))
+        assert self.line.sent[0][0] == "ready"
+        assert self.line.sent[0][1]["descriptors"] > 0
+
+    def ended(self) -> bool:
+        self._thread.join(WAIT_S)
+        return not self._thread.is_alive()
 
 
-async def started(line: Line, replay: Scripted) -> asyncio.Task[None]:
-    task = asyncio.create_task(_serve(line, replay))
-    await until(lambda: bool(line.sent))
-    assert line.sent[0][0] == "ready"
-    return task
+def until(condition: Callable[[], bool]) -> None:
+    deadline_ns = monotonic_ns() + round(WAIT_S * NS_PER_S)
+    while not condition():
+        assert monotonic_ns() < deadline_ns, "it did not come to that"
+        time.sleep(0.005)
 
 
-async def ended(task: asyncio.Task[None]) -> None:
-    await asyncio.wait_for(task, WAIT_S)
+def phase_frame(spec: PhaseSpec = SPEC, url: str | None = None) -> tuple[Any, ...]:
+    return ("phase", spec_to_wire(spec), [0, 2], monotonic_ns(), url)
 
 
-@pytest.mark.asyncio
-async def test_two_phases_and_the_end() -> None:
-    line, replay = Line(), Scripted()
-    task = await started(line, replay)
-    for number in (1, 2):
-        line.deliver(phase_frame())
-        await until(lambda: any(frame[0] == "events" and frame[1]["completions"] for frame in line.sent))
+def events_of(line: Line) -> list[PhaseEvents]:
+    return [events_from_wire(frame[1]) for frame in list(line.sent) if frame[0] == "events"]
+
+
+def test_two_phases_and_the_end() -> None:
+    worker = Running(Scripted())
+    line = worker.line
+    for number, url in enumerate((None, "http://127.0.0.1:9/v1"), start=1):
+        line.deliver(phase_frame(url=url))
+        until(lambda: any(events.completions for events in events_of(line)))
         line.deliver(("close", monotonic_ns()))
-        await until(lambda: line.sent[-1][0] == "events" and line.sent[-1][1]["drained"])
+        until(lambda: line.sent[-1][0] == "events" and line.sent[-1][1]["drained"])
         line.deliver(("stop",))
-        await until(lambda n=number: line.kinds().count("records") == n)  # type: ignore[misc]
-        assert replay.closed == number
-        events = [frame[1] for frame in line.sent if frame[0] == "events"]
+        until(lambda n=number: line.kinds().count("records") == n)  # type: ignore[misc]
+        assert worker.replay.closed == number
+        events = events_of(line)
         records, health = line.sent[-1][1:]
         columns = RequestColumns.from_wire(records)
         assert set(columns["agent"]) == {0, 2}
         assert set(columns["phase"]) == {2}
-        assert sum(len(event["completions"]) for event in events) <= len(columns) / 2
-        assert sorted(agent for event in events for agent, _ in event["activations"]) == [0, 2]
+        assert sum(len(event.completions) for event in events) <= len(columns) / 2
+        assert sorted(agent for event in events for agent, _ in event.activations) == [0, 2]
         assert 0 <= health["lag_p50_s"] <= health["lag_p99_s"] <= health["lag_max_s"]
         line.sent.clear()
         line.sent.extend([("records",)] * number)
     line.deliver(None)
-    await ended(task)
-    assert replay.nonces == ["n", "n"]
+    assert worker.ended()
+    assert worker.replay.nonces == ["n", "n"]
+    assert worker.replay.urls == [None, "http://127.0.0.1:9/v1"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("running", [False, True])
-async def test_the_end_of_the_line_ends_the_worker_at_any_time(running: bool) -> None:
-    line, replay = Line(), Scripted()
-    task = await started(line, replay)
+def test_the_end_of_the_line_ends_the_worker_at_any_time(running: bool) -> None:
+    worker = Running(Scripted())
     if running:
-        line.deliver(phase_frame())
-        await until(lambda: bool(replay.nonces))
-    line.deliver(None)
-    await ended(task)
-    assert replay.closed == running
-    assert line.kinds() == ["ready"]
+        worker.line.deliver(phase_frame())
+        until(lambda: bool(worker.replay.nonces))
+    worker.line.deliver(None)
+    assert worker.ended()
+    assert worker.replay.closed == running
+    assert worker.line.kinds() == ["ready"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("error", "text"),
     [
@@ -154,29 +180,23 @@ async def test_the_end_of_the_line_ends_the_worker_at_any_time(running: bool) ->
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
     ],
 )
-async def test_what_a_callback_raises_is_told(
-    error: Exception, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    line = Line()
-    task = await started(line, Scripted(error))
-    line.deliver(phase_frame())
-    await until(lambda: "error" in line.kinds())
-    told = next(frame[1] for frame in line.sent if frame[0] == "error")
+def test_what_a_callback_raises_is_told_and_ends_the_worker(error: Exception, text: str) -> None:
+    worker = Running(Scripted(error))
+    worker.line.deliver(phase_frame())
+    assert worker.ended()
+    assert worker.line.kinds() == ["ready", "error"]
+    told = worker.line.sent[-1][1]
     assert told.strip().endswith(text)
     assert told.startswith("Traceback") != isinstance(error, DatasetError)
-    line.deliver(None)
-    await ended(task)
-    assert "Exception in callback" in caplog.text
+    assert worker.replay.closed == 1
 
 
-@pytest.mark.asyncio
-async def test_a_phase_that_cannot_begin_is_told_and_ends_the_worker() -> None:
-    line = Line()
-    task = await started(line, Scripted())
-    line.deliver(("phase", {**spec_to_wire(SPEC), "unknown": 1}, [0], monotonic_ns()))
-    await ended(task)
-    assert line.kinds() == ["ready", "error"]
-    assert "unknown" in line.sent[-1][1]
+def test_a_phase_that_cannot_begin_is_told_and_ends_the_worker() -> None:
+    worker = Running(Scripted())
+    worker.line.deliver(("phase", {**spec_to_wire(SPEC), "unknown": 1}, [0], monotonic_ns(), None))
+    assert worker.ended()
+    assert worker.line.kinds() == ["ready", "error"]
+    assert "unknown" in worker.line.sent[-1][1]
 
 
 def test_frames_are_plain_values() -> None:
@@ -185,8 +205,8 @@ def test_frames_are_plain_values() -> None:
     assert PhaseSpec(**{**wire, "trajectories": tuple(wire["trajectories"])}) == SPEC
     events = PhaseEvents([Completion(1, 5)], [Completion(2, 6)], [0.5], [9.0], 1, 7, 3, drained=True)
     found = events_to_wire(events)
-    assert all(type(item) is tuple for item in found["activations"] + found["completions"])
-    assert PhaseEvents(**found) == events
+    assert {type(value) for value in found.values()} <= {bytes, int, bool}
+    assert events_from_wire(found) == events
 
 
 def test_errors_of_ours_come_with_their_place() -> None:
@@ -194,25 +214,31 @@ def test_errors_of_ours_come_with_their_place() -> None:
     assert error_text(ValueError("x")) == "ValueError: x\n"
 
 
-@pytest.mark.asyncio
-async def test_health_sees_a_loop_that_was_held_up() -> None:
-    health = Health()
-    await asyncio.sleep(0.05)
-    resume_ns = monotonic_ns() + 150 * MS
-    while monotonic_ns() < resume_ns:
-        pass
-    await asyncio.sleep(0.05)
+def test_health_sees_a_loop_that_was_held_up() -> None:
+    loop = Loop()
+    health = Health(loop)
+    began_ns = monotonic_ns()
+
+    def hold_up() -> None:
+        while monotonic_ns() < began_ns + 200 * MS:
+            pass
+
+    loop.call_at(began_ns + 50 * MS, hold_up)
+    loop.call_at(began_ns + 250 * MS, loop.stop)
+    loop.run()
     found = health.stop([])
+    loop.close()
     assert found["lag_max_s"] >= 0.1
     # One stall among few wake-ups: each tick that it swallowed counts, so that it cannot hide in a percentile.
     assert found["lag_p50_s"] >= 0.01
     assert found["cpu_share"] > 0
 
 
-@pytest.mark.asyncio
-async def test_health_that_ends_at_once_divides_by_nothing() -> None:
-    assert Health().stop([])["lag_max_s"] == 0.0
-    assert Health().stop([0.25])["send_late_p99_s"] == 0.25
+def test_health_that_ends_at_once_divides_by_nothing() -> None:
+    loop = Loop()
+    assert Health(loop).stop([])["lag_max_s"] == 0.0
+    assert Health(loop).stop([0.25])["send_late_p99_s"] == 0.25
+    loop.close()
 
 
 def test_the_limit_of_open_files_is_raised() -> None:
@@ -223,3 +249,22 @@ def test_the_limit_of_open_files_is_raised() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == raised
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_widening_the_table_leaves_nothing_open() -> None:
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        pytest.skip("no /proc here to count open files in")
+    before = len(list(folder.iterdir()))
+    widen_descriptor_table(1_024)
+    widen_descriptor_table(1 << 30)  # more than the limit allows: no error either
+    assert len(list(folder.iterdir())) == before
+    table = Path("/proc/self/status").read_text().partition("FDSize:")[2].split()[0]
+    assert int(table) >= min(1_024, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def test_agents_within_the_limits() -> None:
+    assert agents_within(1_064, 2, 50_000) == 2_000
+    assert agents_within(1_000_000, 4, 28_232) == 28_232
+    assert agents_within(10, 1, 50_000) == 0
+    assert 0 < local_ports() < 65_536
