@@ -31,6 +31,7 @@ found_answers = st.builds(
     failure_detail=texts,
     status=st.none() | counts,
     connect_ns=st.none() | counts,
+    reconnects=counts,
     t_first_ns=st.none() | counts,
     t_last_ns=st.none() | counts,
     prompt_tokens=st.none() | counts,

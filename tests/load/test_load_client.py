@@ -797,10 +797,10 @@ def test_an_address_that_is_out_of_reach_from_the_start(monkeypatch: pytest.Monk
     """`connect` itself fails, as it does without a route: nothing was waited for yet on that descriptor."""
     with raw_server(answering(chunked(EVENTS))) as server, ExitStack() as stack:
         resolve_to(monkeypatch, ("255.255.255.255", server.port), ("127.0.0.1", server.port))
-        for _ in range(100):
+        client = stack.enter_context(connected(server.url))
+        for _ in range(200):
             stack.enter_context(socket.socket())
-        with connected(server.url) as client:
-            assert_ok(client.ask())
+        assert_ok(client.ask())
 
 
 def test_an_address_that_does_not_answer_gets_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1082,13 +1082,40 @@ def test_tls_with_an_unknown_certificate_is_a_failure(certificate: Path) -> None
     assert server.requests == []
 
 
-def test_tls_with_a_peer_that_speaks_none_is_a_failure() -> None:
-    async def respond(received: Received, writer: asyncio.StreamWriter) -> None:
-        raise AssertionError("no request is to come")
-
+def test_tls_with_a_peer_that_closes_is_a_failure() -> None:
     with closing_server() as port, connected(f"https://127.0.0.1:{port}") as client:
         answer = client.ask()
     assert (answer.failure, answer.connect_ns) == ("connect", None)
+
+
+def test_tls_that_cannot_begin_is_a_failure(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_tls(*_: Any, **__: Any) -> Any:
+        raise ssl.SSLError(1, "no TLS today")
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", no_tls)
+    with raw_server(silence) as server, connected(server.url.replace("http:", "https:")) as client:
+        answer = client.ask()
+    assert answer.failure == "connect"
+    assert "no TLS today" in (answer.failure_detail or "")
+
+
+@pytest.mark.parametrize("end", [asyncio.StreamWriter.close, reset])
+def test_a_tls_connection_that_breaks_off(
+    end: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+
+    async def respond(received: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(ROLE) + chunk(delta(content="a")))
+        await asyncio.sleep(0.02)
+        end(writer)
+
+    with raw_server(respond, tls=server_side(certificate)) as server, connected(server.url) as client:
+        answer = client.ask()
+        client.until(lambda: not server.open)
+    assert (answer.failure, answer.status) == ("cut", 200)
+    assert answer.failure_detail
+    assert turns(server) == [0]
 
 
 def test_a_kept_tls_connection_that_the_server_closed_is_replaced(

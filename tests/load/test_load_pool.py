@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from load_support import DEMO_SET, MS, NS_PER_S, WAIT_S
+from load_support import DEMO_SET, EVENTS, MS, NS_PER_S, WAIT_S, answering, chunked, raw_server, wait_for
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.core.assignment import isolation_prefix
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.phase import Phase, PhaseSpec, Stage, StopRule
 from pytest_agentperf.core.ruleset import DEMO_1
@@ -28,6 +30,8 @@ from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from load_support import RawServer
 
     from pytest_agentperf.core.records import RequestColumns
 
@@ -247,6 +251,51 @@ def test_more_agents_than_the_limits_carry_are_refused_before_anything_is_sent(
         # And the workers are none the worse for it.
         _, columns = run_phase(pool, spec(3))
     assert set(columns["agent"]) == {0, 1, 2}
+
+
+def asked_in_one_phase(pool: LocalPool) -> tuple[RawServer, RawServer]:
+    """Run five agents against an endpoint for each of two workers."""
+    answer = answering(chunked(EVENTS))
+    with raw_server(answer) as first, raw_server(answer) as second:
+        pool.start_phase(spec(5, stagger_ns=0), urls=[first.url, second.url])
+        wait_for(lambda: first.connections == 3 and second.connections == 2)
+        wait_for(lambda: len(first.requests) > 10 and len(second.requests) > 10)
+        pool.stop_phase()
+    return first, second
+
+
+def test_agents_are_spread_over_the_workers_by_their_number(server: SimServer) -> None:
+    prefixes = {
+        isolation_prefix("n", 1, 0, agent, ordinal).encode(): agent
+        for agent in range(5)
+        for ordinal in range(100)
+    }
+    with pool_of(2, config(server)) as pool:
+        asked = [*asked_in_one_phase(pool), *asked_in_one_phase(pool)]
+    for raw, expected in zip(asked, [{0, 2, 4}, {1, 3}] * 2, strict=True):
+        found = [re.findall(rb"[0-9a-f]{128}", request.body)[0] for request in raw.requests]
+        assert {prefixes[prefix] for prefix in found} == expected
+        for request in raw.requests:
+            # Another endpoint than the configured one gets no headers of ours.
+            assert b"authorization" not in request.head.lower()
+            assert API_KEY.encode() not in request.head + request.body
+
+
+def test_too_few_descriptors_are_found_out_before_anything_is_sent(server: SimServer) -> None:
+    with raw_server(answering(chunked(EVENTS))) as raw, pool_of(2, config(server, url=raw.url)) as pool:
+        for worker in pool._workers:
+            assert worker.info["descriptors"] > 64
+        pool._workers[1].info = {"descriptors": 66}
+        with pytest.raises(
+            LoadLimitError, match="carry 4 agents, not 5: 66 open files in each of 2"
+        ) as caught:
+            pool.start_phase(spec(5))
+        assert "ulimit" in (caught.value.remedy or "")
+        pool.poll(0.2)
+        assert (raw.connections, raw.requests) == (0, [])
+        pool.start_phase(spec(4))
+        wait_for(lambda: raw.connections == 4)
+        pool.stop_phase()
 
 
 def test_another_endpoint_for_one_phase_gets_no_headers_of_ours(server: SimServer) -> None:

@@ -422,6 +422,22 @@ def test_the_first_line_of_a_chunk_that_fills_a_read() -> None:
     assert sum(not line.endswith(b"\n") for line in SIZE_LINES) == len(SIZE_LINES) - found
 
 
+def test_a_wake_up_for_nothing_is_nothing() -> None:
+    peer: Any = Peer()
+    connection = Connection(peer, "", peer, None)
+    connection.open = True
+    connection._sock = peer
+    connection.carry(b"POST", Response(peer.memory, memoryview(peer.memory), Shapes()), peer)
+
+    def nothing(memory: bytearray) -> int:
+        raise BlockingIOError
+
+    connection._recv_into = nothing
+    connection._readable(READ)
+    assert connection.open
+    assert not peer.ended
+
+
 # Stamps
 
 

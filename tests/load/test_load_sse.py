@@ -88,6 +88,42 @@ def test_data_over_several_lines_is_joined() -> None:
     assert (content.first_text, content.finish_reason) == ("x", "stop")
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_without_an_end_is_no_stream(end: bytes) -> None:
+    piece = b"x" * (1 << 20)
+    reads = [(1, b"data: "), *((2, piece) for _ in range(17)), (3, end + b"\n" + STREAM)]
+    content = decode(reads)
+    assert content.failure == "malformed"
+    assert "a line of more than 16 MiB" in (content.failure_detail or "")
+    assert content.t_first_ns is None
+    with pytest.raises(ValueError, match="16 MiB"):
+        events(reads)
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        (b"", True),
+        (ROLE, True),
+        (ROLE + DONE, True),
+        (b": ping\n\n", True),
+        (b": ping\n", True),
+        (ROLE.replace(b"\n", b"\r\n"), True),
+        (ROLE[:-1], False),
+        (ROLE + b"d", False),
+        (b"data: x\n", False),
+        (b"data\n", False),
+        (ROLE.replace(b"\n", b"\r"), False),
+        (ROLE.replace(b"\n", b"\r\n")[:-1], False),
+        (b": pi", False),
+    ],
+)
+def test_where_one_event_ends_and_the_next_may_begin(read: bytes, expected: bool) -> None:
+    splitter = EventSplitter()
+    splitter.feed(1, read)
+    assert splitter.at_boundary == expected
+
+
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 10])
 def test_a_byte_order_mark_is_no_part_of_the_first_line(cut: int) -> None:
     stream = b"\xef\xbb\xbf" + STREAM.removeprefix(ROLE)

@@ -5,26 +5,22 @@ from __future__ import annotations
 import gc
 import resource
 import threading
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import execnet
 import pytest
-from load_support import MS, NS_PER_S, WAIT_S, ScriptedClient
+from hypothesis import given
+from hypothesis import strategies as st
+from load_support import MS, WAIT_S, ScriptedClient, run_for, wait_for
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.load.health import Health
-from pytest_agentperf.load.limits import (
-    agents_within,
-    local_ports,
-    raise_descriptor_limit,
-    widen_descriptor_table,
-)
 from pytest_agentperf.load.loop import Loop
 from pytest_agentperf.load.worker import (
+    Worker,
     error_text,
     events_from_wire,
     events_to_wire,
@@ -110,20 +106,13 @@ class Running:
         self.line, self.replay = Line(), replay
         self._thread = threading.Thread(target=run_worker, args=(self.line, replay), daemon=True)
         self._thread.start()
-        until(lambda: bool(self.line.sent))
+        wait_for(lambda: bool(self.line.sent))
         assert self.line.sent[0][0] == "ready"
         assert self.line.sent[0][1]["descriptors"] > 0
 
     def ended(self) -> bool:
         self._thread.join(WAIT_S)
         return not self._thread.is_alive()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline_ns = monotonic_ns() + round(WAIT_S * NS_PER_S)
-    while not condition():
-        assert monotonic_ns() < deadline_ns, "it did not come to that"
-        time.sleep(0.005)
 
 
 def phase_frame(spec: PhaseSpec = SPEC, url: str | None = None) -> tuple[Any, ...]:
@@ -139,11 +128,11 @@ def test_two_phases_and_the_end() -> None:
     line = worker.line
     for number, url in enumerate((None, "http://127.0.0.1:9/v1"), start=1):
         line.deliver(phase_frame(url=url))
-        until(lambda: any(events.completions for events in events_of(line)))
+        wait_for(lambda: any(events.completions for events in events_of(line)))
         line.deliver(("close", monotonic_ns()))
-        until(lambda: line.sent[-1][0] == "events" and line.sent[-1][1]["drained"])
+        wait_for(lambda: line.sent[-1][0] == "events" and line.sent[-1][1]["drained"])
         line.deliver(("stop",))
-        until(lambda n=number: line.kinds().count("records") == n)  # type: ignore[misc]
+        wait_for(lambda n=number: line.kinds().count("records") == n)  # type: ignore[misc]
         assert worker.replay.closed == number
         events = events_of(line)
         records, health = line.sent[-1][1:]
@@ -166,7 +155,7 @@ def test_the_end_of_the_line_ends_the_worker_at_any_time(running: bool) -> None:
     worker = Running(Scripted())
     if running:
         worker.line.deliver(phase_frame())
-        until(lambda: bool(worker.replay.nonces))
+        wait_for(lambda: bool(worker.replay.nonces))
     worker.line.deliver(None)
     assert worker.ended()
     assert worker.replay.closed == running
@@ -199,14 +188,56 @@ def test_a_phase_that_cannot_begin_is_told_and_ends_the_worker() -> None:
     assert "unknown" in worker.line.sent[-1][1]
 
 
-def test_frames_are_plain_values() -> None:
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+def test_a_phase_that_was_stopped_tells_no_more(loop: Loop) -> None:
+    line, replay = Line(), Scripted()
+    worker = Worker(loop, line, replay)
+    worker.take(phase_frame())
+    run_for(loop, 250 * MS)
+    assert events_of(line)
+    worker.take(("stop",))
+    assert line.sent[-1][0] == "records"
+    told = len(line.sent)
+    run_for(loop, 250 * MS)
+    assert len(line.sent) == told
+    worker.close()
+    assert replay.closed == 1
+
+
+def test_a_specification_travels_as_plain_values() -> None:
     wire = spec_to_wire(SPEC)
     assert wire["trajectories"] == ["a", "b"]
-    assert PhaseSpec(**{**wire, "trajectories": tuple(wire["trajectories"])}) == SPEC
-    events = PhaseEvents([Completion(1, 5)], [Completion(2, 6)], [0.5], [9.0], 1, 7, 3, drained=True)
-    found = events_to_wire(events)
-    assert {type(value) for value in found.values()} <= {bytes, int, bool}
-    assert events_from_wire(found) == events
+    there = execnet.loads(execnet.dumps(wire))
+    assert PhaseSpec(**{**there, "trajectories": tuple(there["trajectories"])}) == SPEC
+
+
+moments = st.lists(st.builds(Completion, st.integers(0, 2**31), st.integers(0, 2**63 - 1)))
+seconds = st.lists(st.floats(allow_nan=False))
+
+
+@given(moments, moments, seconds, seconds, st.integers(0, 2**31 - 3), st.booleans())
+def test_events_travel_as_plain_values(
+    activations: list[Completion],
+    completions: list[Completion],
+    ttft_s: list[float],
+    speed_tok_s: list[float],
+    count: int,
+    drained: bool,
+) -> None:
+    events = PhaseEvents(
+        activations, completions, ttft_s, speed_tok_s, count, count + 1, count + 2, drained=drained
+    )
+    wire = events_to_wire(events)
+    assert {type(value) for value in wire.values()} <= {bytes, int, bool}
+    found = events_from_wire(execnet.loads(execnet.dumps(wire)))
+    assert found == events
+    assert all(type(item) is Completion for item in (*found.activations, *found.completions))
 
 
 def test_errors_of_ours_come_with_their_place() -> None:
@@ -214,8 +245,7 @@ def test_errors_of_ours_come_with_their_place() -> None:
     assert error_text(ValueError("x")) == "ValueError: x\n"
 
 
-def test_health_sees_a_loop_that_was_held_up() -> None:
-    loop = Loop()
+def test_health_sees_a_loop_that_was_held_up(loop: Loop) -> None:
     health = Health(loop)
     began_ns = monotonic_ns()
 
@@ -224,47 +254,24 @@ def test_health_sees_a_loop_that_was_held_up() -> None:
             pass
 
     loop.call_at(began_ns + 50 * MS, hold_up)
-    loop.call_at(began_ns + 250 * MS, loop.stop)
-    loop.run()
+    run_for(loop, 250 * MS)
     found = health.stop([])
-    loop.close()
     assert found["lag_max_s"] >= 0.1
     # One stall among few wake-ups: each tick that it swallowed counts, so that it cannot hide in a percentile.
     assert found["lag_p50_s"] >= 0.01
     assert found["cpu_share"] > 0
 
 
-def test_health_that_ends_at_once_divides_by_nothing() -> None:
-    loop = Loop()
+def test_health_that_has_ended_ticks_no_more(loop: Loop) -> None:
+    health = Health(loop)
+    run_for(loop, 50 * MS)
+    health.stop([])
+    ticks = len(health._lags_s)
+    assert ticks
+    run_for(loop, 50 * MS)
+    assert len(health._lags_s) == ticks
+
+
+def test_health_that_ends_at_once_divides_by_nothing(loop: Loop) -> None:
     assert Health(loop).stop([])["lag_max_s"] == 0.0
     assert Health(loop).stop([0.25])["send_late_p99_s"] == 0.25
-    loop.close()
-
-
-def test_the_limit_of_open_files_is_raised() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        raised = raise_descriptor_limit()
-        assert raised >= before[0]
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == raised
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def test_widening_the_table_leaves_nothing_open() -> None:
-    folder = Path("/proc/self/fd")
-    if not folder.is_dir():
-        pytest.skip("no /proc here to count open files in")
-    before = len(list(folder.iterdir()))
-    widen_descriptor_table(1_024)
-    widen_descriptor_table(1 << 30)  # more than the limit allows: no error either
-    assert len(list(folder.iterdir())) == before
-    table = Path("/proc/self/status").read_text().partition("FDSize:")[2].split()[0]
-    assert int(table) >= min(1_024, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def test_agents_within_the_limits() -> None:
-    assert agents_within(1_064, 2, 50_000) == 2_000
-    assert agents_within(1_000_000, 4, 28_232) == 28_232
-    assert agents_within(10, 1, 50_000) == 0
-    assert 0 < local_ports() < 65_536
