@@ -31,9 +31,7 @@ class Calibrated:
         self.broken = False
         self._errors = (ttft_s, speed)
         self._lag_s = lag_s
-        self.run = CapacityRun(
-            settings_for(SPEED, nonce="cal"), Watch(), clock=RunClock(), open_=self._open
-        )
+        self.run = CapacityRun(settings_for(SPEED, nonce="cal"), Watch(), clock=RunClock(), open_=self._open)
 
     def _open(
         self, name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock

@@ -624,14 +624,14 @@ def dripping(*before: bytes) -> Respond:
     ("limit", "limit_ns", "respond", "failure", "status"),
     [
         ("first_token_ns", MS, silence, "timeout_first_token", None),
-        ("first_token_ns", 200 * MS, dripping(), "timeout_first_token", 200),
-        ("first_token_ns", 200 * MS, dripping(ROLE, delta()), "timeout_first_token", 200),
-        ("stall_ns", 100 * MS, part, "stalled", 200),
-        ("stall_ns", 200 * MS, dripping(ROLE, delta(content="a")), "stalled", 200),
-        ("stall_ns", 200 * MS, dripping(delta(content="a"), delta("stop"), DONE), "stalled", 200),
+        ("first_token_ns", 500 * MS, dripping(), "timeout_first_token", 200),
+        ("first_token_ns", 500 * MS, dripping(ROLE, delta()), "timeout_first_token", 200),
+        ("stall_ns", 500 * MS, part, "stalled", 200),
+        ("stall_ns", 500 * MS, dripping(ROLE, delta(content="a")), "stalled", 200),
+        ("stall_ns", 500 * MS, dripping(delta(content="a"), delta("stop"), DONE), "stalled", 200),
         ("request_ns", MS, silence, "timeout_request", None),
-        ("request_ns", 100 * MS, part, "timeout_request", 200),
-        ("request_ns", 300 * MS, dripping(ROLE), "timeout_request", 200),
+        ("request_ns", 500 * MS, part, "timeout_request", 200),
+        ("request_ns", 500 * MS, dripping(ROLE), "timeout_request", 200),
     ],
 )
 def test_time_limits(limit: str, limit_ns: int, respond: Any, failure: str, status: int | None) -> None:
@@ -640,7 +640,17 @@ def test_time_limits(limit: str, limit_ns: int, respond: Any, failure: str, stat
         assert (answer.failure, answer.status) == (failure, status)
         assert answer.t_end_ns - answer.t_sent_ns > limit_ns
         server.wait_closed()
-    assert len(server.requests) == 1
+    # So early an end may have come before the server had it all.
+    assert len(server.requests) in ((1,) if status else (0, 1))
+
+
+def tokens(exchange: Exchange) -> int:
+    """Return how many events with output have come so far."""
+    response, connection = exchange.response, exchange._connection
+    if response is None or connection is None:
+        return 0
+    decoded = response._decoder.content.content_chunks
+    return decoded + response._plain_chunks + connection._plain_chunks
 
 
 def test_a_stream_stalls_from_its_last_event_on_decoded_or_not() -> None:
@@ -661,9 +671,9 @@ def test_a_stream_stalls_from_its_last_event_on_decoded_or_not() -> None:
         exchange = client.send(key())
         connection = exchange._connection
         assert connection is not None
-        client.until(lambda: bool(connection.t_plain_ns))
-        run_for(client.http.loop, 100 * MS)
-        last_ns = connection.t_plain_ns
+        client.until(lambda: tokens(exchange) == 6)
+        assert exchange.response is not None
+        last_ns = max(connection.t_plain_ns, exchange.response.t_progress_ns)
         exchange.check(last_ns + 30 * NS_PER_S)
         assert not exchange.ended
         # Once a read is decoded again, the connection has handed over what it knew.
@@ -806,11 +816,11 @@ def test_an_address_that_is_out_of_reach_from_the_start(monkeypatch: pytest.Monk
 def test_an_address_that_does_not_answer_gets_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(answering(chunked(EVENTS))) as server, deaf_port() as deaf:
         resolve_to(monkeypatch, ("127.0.0.1", deaf), ("127.0.0.1", server.port))
-        with connected(server.url, timeouts=limits(connect_ns=1_000 * MS)) as client:
+        with connected(server.url, timeouts=limits(connect_ns=2_000 * MS)) as client:
             answer = client.ask()
     assert_ok(answer)
     assert answer.connect_ns is not None
-    assert answer.connect_ns >= 500 * MS
+    assert answer.connect_ns >= 1_000 * MS
 
 
 def test_many_addresses_that_do_not_answer_share_one_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -882,7 +892,7 @@ def test_ipv6() -> None:
 def test_no_answer_comes_after_a_cancel_or_a_close(how: str, tls: bool) -> None:
     with raw_server(silence) as server:
         url = server.url.replace("http:", "https:") if tls else server.url
-        soon = limits(connect_ns=100 * MS, first_token_ns=100 * MS)
+        soon = limits(connect_ns=600 * MS, first_token_ns=600 * MS)
         with connected(url, timeouts=soon) as client:
             exchanges = [client.send(key(agent)) for agent in range(3)]
             client.until(lambda: server.connections == 3 and (tls or len(server.requests) == 3))
@@ -893,7 +903,7 @@ def test_no_answer_comes_after_a_cancel_or_a_close(how: str, tls: bool) -> None:
                     exchange.cancel()
                     exchange.cancel()
             server.wait_closed()
-            run_for(client.http.loop, 250 * MS)  # longer than the limits
+            run_for(client.http.loop, 700 * MS)  # longer than the limits
             assert client.answers == []
     assert len(server.requests) == (0 if tls else 3)
 

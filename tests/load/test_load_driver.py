@@ -124,6 +124,17 @@ def test_agents_start_staggered_and_send_on_time(agent: int) -> None:
     assert system.sent(agent) == expected_sends(agent, 20 + 10 * agent, 3_000, shape)
 
 
+def test_tool_delays_may_be_capped() -> None:
+    system = System(1, tool_delay_cap_ns=5 * MS, trajectories=("a",))
+    system.start(5 * MS)
+    system.run_until(600 * MS)
+    turn_ms = DURATION_NS // MS + 5
+    starts = [5, 5 + turn_ms, 5 + 2 * turn_ms]
+    # The next trajectory begins without a pause.
+    again = starts[-1] + DURATION_NS // MS
+    assert [sent[0] for sent in system.sent(0)] == [*starts, again, again + turn_ms, again + 2 * turn_ms]
+
+
 def test_an_agent_whose_start_has_passed_starts_at_once() -> None:
     system = System(2)
     system.start(0)

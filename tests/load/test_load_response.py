@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, compress, pairwise
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 CAPTURES = sorted((SHARED / "sse").glob("*.sse"))
-SMALL_BYTES = 1_500
+SMALL_BYTES = 1_000
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 
@@ -186,7 +186,7 @@ class Framed:
         inner = {min(place, len(self.data)) for place in places}
         spans = list(pairwise(sorted(inner | {0, len(self.data)})))
         reads = [bytes(self.data[a:b]) for a, b in spans]
-        bodies = [bytes(self.data[i] for i in range(a, b) if self.is_body[i]) for a, b in spans]
+        bodies = [bytes(compress(self.data[a:b], self.is_body[a:b])) for a, b in spans]
         return reads, bodies
 
 
@@ -537,7 +537,7 @@ def test_a_capture_may_be_cut_anywhere(path: Any) -> None:
     shapes = Shapes()
     check(whole, range(len(whole.data)), shapes=shapes)
     places = ends(parts)
-    step = 1 if len(whole.data) <= SMALL_BYTES else len(whole.data) // 61
+    step = 1 if len(whole.data) <= SMALL_BYTES else len(whole.data) // 23
     for place in range(0, len(whole.data), step):
         check(whole, [place], shapes=shapes)
         check(whole, [*places, place], shapes=shapes)
@@ -613,7 +613,7 @@ EDITS = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(
     st.lists(plain_events, min_size=3, max_size=8),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.sampled_from(EDITS)), min_size=1, max_size=2),
@@ -652,11 +652,11 @@ def test_a_long_stream_leaves_nothing_behind(usage_each: bool) -> None:
     tracemalloc.start()
     try:
         kept = []
-        for rounds in (200, 5_000):
+        for rounds in (200, 2_000):
             for t_ns in range(rounds):
                 response.feed(10 * len(part), 10_000 * rounds + t_ns)
             kept.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
     assert kept[1] - kept[0] < 2_000
-    assert response.content().content_chunks == 52_000
+    assert response.content().content_chunks == 22_000
