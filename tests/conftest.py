@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,14 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         # Under CI pytest writes whole messages into its short summary.
         if name.startswith("AGENTPERF_") or name in ("CI", "BUILD_NUMBER"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_apart(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Locks on systems lie in the temporary folder, and tests would leave one per endpoint behind.
+    folder = str(tmp_path_factory.getbasetemp())
+    monkeypatch.setenv("TMPDIR", folder)
+    monkeypatch.setattr(tempfile, "tempdir", folder)
 
 
 # plugin_support lies beside the plugin's tests, and is found once these are collected.

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner() as runner:
             runner.run(_serve(args))
     except AgentPerfError as error:
         sys.stderr.write(f"{error}\n")
@@ -94,15 +94,6 @@ def _wait_for_eof(then: Callable[[], object]) -> None:
     then()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
 def _api_key(variable: str | None) -> str | None:
     if variable is None:
         return None
@@ -118,7 +109,6 @@ def _api_key(variable: str | None) -> str | None:
 
 def _port(text: str) -> int:
     value = int(text)
-    # Left to the event loop, uvloop would take the number modulo 65,536.
     if not 0 <= value <= 65_535:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
     return value

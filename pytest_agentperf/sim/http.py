@@ -124,7 +124,6 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection; small writes must not wait for each other's acknowledgement."""
-        # A cast: uvloop's transports do not derive from asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
         raw: socket.socket | None = transport.get_extra_info("socket")

@@ -672,14 +672,13 @@ def test_a_stream_stalls_from_its_last_event_on_decoded_or_not() -> None:
         connection = exchange._connection
         assert connection is not None
         client.until(lambda: tokens(exchange) == 6)
-        assert exchange.response is not None
-        last_ns = max(connection.t_plain_ns, exchange.response.t_progress_ns)
+        response = exchange.response
+        assert response is not None
+        last_ns = max(connection.t_plain_ns, response.t_progress_ns)
         exchange.check(last_ns + 30 * NS_PER_S)
         assert not exchange.ended
         # Once a read is decoded again, the connection has handed over what it knew.
         server.call(released.set)
-        response = exchange.response
-        assert response is not None
         client.until(lambda: response.t_progress_ns >= last_ns)
         exchange.check(last_ns + 30 * NS_PER_S)
         assert not exchange.ended
