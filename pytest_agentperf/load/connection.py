@@ -258,11 +258,6 @@ class Connection:
             self._lost(str(error))
             return
         t_ns = monotonic_ns()
-        response = self._response
-        if not size or response is None:
-            # Closed; or sent what nobody asked for, which is out of step.
-            self._lost(None)
-            return
         # The hot path: one read, one plain event. All else goes through `feed`.
         if (plain := self._plain) is not None and size < _SIZES_END:
             line = SIZE_LINES[size]
@@ -270,6 +265,11 @@ class Connection:
                 self._plain_chunks += 1
                 self.t_plain_ns = t_ns
                 return
+        response = self._response
+        if not size or response is None:
+            # Closed; or sent what nobody asked for, which is out of step.
+            self._lost(None)
+            return
         self._feed(response, size, t_ns)
 
     def _feed(self, response: Response, size: int, t_ns: int) -> None:

@@ -31,8 +31,9 @@ _RECORDS_TIMEOUT_S = 120.0
 _CHUNKS_PER_WORKER_S = 30_000
 # Time for the frames to reach every worker before the first agent starts.
 _LEAD_NS = NS_PER_S // 20
-# And for a worker to make its agents.
+# And for a worker to make its agents, each with its order of the trajectories.
 _LEAD_PER_AGENT_NS = 50_000
+_LEAD_PER_CHOICE_NS = 4_000
 # The remote end imports the package by itself; only this line travels.
 _REMOTE = "from pytest_agentperf.worker import serve; serve(channel)"
 
@@ -124,7 +125,8 @@ class LocalPool:
         gc.freeze()
         self._grow(self.workers_for(spec.n_agents))
         self._check_limits(spec.n_agents)
-        start_ns = monotonic_ns() + _LEAD_NS + spec.n_agents // len(self._workers) * _LEAD_PER_AGENT_NS
+        lead_per_agent_ns = _LEAD_PER_AGENT_NS + len(spec.trajectories) * _LEAD_PER_CHOICE_NS
+        start_ns = monotonic_ns() + _LEAD_NS + spec.n_agents // len(self._workers) * lead_per_agent_ns
         for worker in self._workers:
             worker.drained, worker.in_flight = False, 0
             agent_ids = list(range(worker.number, spec.n_agents, len(self._workers)))
