@@ -13,14 +13,18 @@ Runs = tuple[tuple[int, int], ...]
 
 
 class RecordedRequest(NamedTuple):
-    """One model request as recorded in full, and what followed it."""
+    """One model request as recorded in full, and what followed it.
+
+    `tool_delay_ns` None: its calls' durations decide. `answer` serves to count what the recording did not.
+    """
 
     messages: Sequence[Message]
     tools: Sequence[dict[str, Any]] | None
-    tool_delay_ns: int
+    tool_delay_ns: int | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    answer: Message | None = None
 
 
 class Pool(NamedTuple, Generic[Key]):
@@ -71,7 +75,9 @@ class TrajectoryBuilder:
         self._turns: list[tuple[int | None, RecordedRequest]] = []
 
     def add(self, request: RecordedRequest) -> None:
-        """Append the next request; raises DatasetError for messages that JSON cannot hold."""
+        """Append the next request, its delay known; raises DatasetError for messages that JSON cannot hold."""
+        if request.tool_delay_ns is None:
+            raise ValueError("a request without a delay: ImportContext.trajectory fills it in")
         history = [content_key(message) for message in request.messages]
         for key, message in zip(history, request.messages, strict=True):
             self._messages.setdefault(key, message)
@@ -89,7 +95,7 @@ class TrajectoryBuilder:
         turns = tuple(
             Turn(
                 message_runs=runs,
-                tool_delay_ns=request.tool_delay_ns,
+                tool_delay_ns=request.tool_delay_ns or 0,
                 tools_index=tools_index,
                 prompt_tokens=request.prompt_tokens,
                 output_tokens=request.output_tokens,

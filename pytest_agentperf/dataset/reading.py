@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_JSON_BYTES = 64 * 2**20
 """No sane request or trajectory is larger: 131K tokens are well under 1 MiB of text."""
+_GZIP_RATIO_MAX = 300
+"""Text of agents packs to a tenth at most, repeated histories to a hundredth."""
 MAX_DURATION_MS = 86_400_000.0
 """A day; it also keeps milliseconds exact when they become integer nanoseconds and back."""
 
@@ -24,10 +26,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Line(NamedTuple):
-    """One line of a file and its number, counted from 1."""
+    """One line of a file and its number, counted from 1; `ended` by a line end."""
 
     number: int
     data: bytes
+    ended: bool = True
 
 
 def _chat_message(message: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +66,13 @@ def is_file(path: Path) -> bool:
 def brief(value: Any) -> str:
     """Show a value in a message, unless it is a structure: those can be arbitrarily large."""
     return repr(value)[:80] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+
+
+def is_gzip(file: BinaryIO) -> bool:
+    """Tell whether a file that is about to be read is gzipped."""
+    magic = file.read(2)
+    file.seek(0)
+    return magic == b"\x1f\x8b"
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -117,23 +127,33 @@ def read_gzip(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> bytes:
 
 
 def read_lines(path: Path, *, max_line_bytes: int = MAX_JSON_BYTES) -> Iterator[Line]:
-    r"""Yield the non-blank lines, split on "\n" only: U+2028 and U+0085 occur inside JSON strings."""
+    r"""Yield the non-blank lines, split on "\n" only: U+2028 and U+0085 occur inside JSON strings.
+
+    A gzipped file is unpacked as it is read, up to a size that no honest one exceeds.
+    """
     with _open_file(path) as file:
-        number = 0
+        packed = is_gzip(file)
+        source: BinaryIO = cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="rb")) if packed else file
+        most_bytes = path.stat().st_size * _GZIP_RATIO_MAX + max_line_bytes
+        number = total_bytes = 0
         while True:
             try:
-                data = file.readline(max_line_bytes + 1)
-            except OSError as error:
+                data = source.readline(max_line_bytes + 1)
+            except (OSError, EOFError, zlib.error) as error:
                 raise DatasetError(f"cannot be read: {error}", where=str(path)) from error
             if not data:
                 return
             number += 1
+            total_bytes += len(data)
+            if packed and total_bytes > most_bytes:
+                _too_large(path, most_bytes)
             if len(data) > max_line_bytes:
                 raise DatasetError(f"line longer than {max_line_bytes} bytes", where=f"{path}:{number}")
             # Without its end, so that a JSON error at the end names this line and not the next.
+            ended = data.endswith(b"\n")
             data = data.rstrip(b"\r\n")
             if data.strip():
-                yield Line(number, data)
+                yield Line(number, data, ended)
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -168,6 +188,45 @@ def parse_json(data: bytes, *, where: str, first_line: int | None = None) -> Any
 
 def _place(where: str, first_line: int | None, lines_down: int) -> str:
     return where if first_line is None else f"{where}:{first_line + lines_down}"
+
+
+def read_json_lines(path: Path, *, max_line_bytes: int = MAX_JSON_BYTES) -> Iterator[tuple[str, Any]]:
+    """Yield (place, value) for every JSON value of a JSONL file, `#` lines left out.
+
+    A line may hold several values. A last line that has no end and is no JSON is what a killed agent leaves: left out.
+    """
+    held: Line | None = None
+    for line in read_lines(path, max_line_bytes=max_line_bytes):
+        if held is not None:
+            yield from _values(path, held)
+        held = None if line.data.lstrip().startswith(b"#") else line
+    if held is not None:
+        try:
+            values = list(_values(path, held))
+        except DatasetError:
+            if held.ended:
+                raise
+            return
+        yield from values
+
+
+def _values(path: Path, line: Line) -> Iterator[tuple[str, Any]]:
+    where = f"{path}:{line.number}"
+    try:
+        yield where, parse_json(line.data, where=str(path), first_line=line.number)
+    except DatasetError as error:
+        try:
+            text = line.data.decode("utf-8").strip()
+            decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+            values = []
+            place = 0
+            while place < len(text):
+                value, place = decoder.raw_decode(text, place)
+                values.append((where, value))
+                place += len(text) - place - len(text[place:].lstrip())
+        except (ValueError, RecursionError):
+            raise error from None
+        yield from values
 
 
 def validate(model: type[Model], value: Any, *, where: str, remedy: str) -> Model:

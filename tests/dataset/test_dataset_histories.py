@@ -34,7 +34,7 @@ def test_a_built_trajectory_sends_what_was_recorded(recorded: list[RecordedReque
         tools = None if turn.tools_index is None else list(found.tool_sets[turn.tools_index])
         assert canonical_json(tools) == canonical_json(one.tools)
         assert turn.tool_delay_ns == one.tool_delay_ns
-        assert (turn.prompt_tokens, turn.output_tokens, turn.tool_calls) == one[3:]
+        assert (turn.prompt_tokens, turn.output_tokens, turn.tool_calls) == one[3:6]
 
 
 def test_a_replaced_status_line_costs_one_run_not_one_per_turn() -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall, Trajectory
 from pytest_agentperf.dataset.digest import source_digest
+from pytest_agentperf.dataset.formats.base import Peek
 from pytest_agentperf.dataset.histories import RecordedRequest, TrajectoryBuilder
 from pytest_agentperf.dataset.reading import (
     MAX_JSON_BYTES,
@@ -34,7 +35,12 @@ from pytest_agentperf.dataset.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from pytest_agentperf.dataset.formats.base import ImportContext
+
+NAME = "agentperf-replay"
+TITLE = "agentperf-local replay (manifest.json and traces/*.jsonl)"
 
 MANIFEST_FILE = "manifest.json"
 VERSION = 1
@@ -43,6 +49,20 @@ _DELAY_REL_TOLERANCE = 1e-6
 _DELAY_ABS_TOLERANCE_MS = 1.0
 _DAMAGED = "the replay is damaged or incomplete: export or fetch it again"
 _MALFORMED = "compare with the replay format, version 1 (agentperf-local, docs/FORMATS.md)"
+
+
+def recognises(peek: Peek) -> bool:
+    """Say whether a folder holds a manifest of tasks."""
+    if MANIFEST_FILE not in peek.names:
+        return False
+    manifest = Peek(peek.path / MANIFEST_FILE).document
+    return isinstance(manifest, dict) and "tasks" in manifest
+
+
+def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
+    """Yield the tasks' trajectories; delays are the recording's own."""
+    replay = ReplayDataset(path)
+    yield from map(replay.load, replay.ids())
 
 
 class _Foreign(BaseModel):

@@ -1,0 +1,348 @@
+"""What every reader of recordings starts from: a look at the file, and one way from requests to a trajectory.
+
+A reader is a module of this package with
+
+    NAME = "claude-code"                               what `--format` takes
+    TITLE = "Claude Code session (JSONL)"
+    def recognises(peek: Peek) -> bool                 cheap, never raises for strange content
+    def read(path: Path, context: ImportContext) -> Iterator[Trajectory]
+
+`read` streams: at most one trajectory is held at a time. It raises DatasetError (file, line, remedy) for what is
+broken, and notes what the recording holds but a dataset cannot carry.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_agentperf.core.trajectory import ToolCall
+from pytest_agentperf.dataset.delays import DelayRules
+from pytest_agentperf.dataset.digest import content_key
+from pytest_agentperf.dataset.histories import RecordedRequest, TrajectoryBuilder
+from pytest_agentperf.dataset.language import guess_language
+from pytest_agentperf.dataset.reading import MAX_JSON_BYTES, is_gzip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from pytest_agentperf.core.ports import TokenCounter
+    from pytest_agentperf.core.trajectory import Message, Trajectory
+
+_HEAD_BYTES = 1 << 16
+_NAMES_MAX = 10_000
+_ROWS_MAX = 20
+_TOKENS_PER_MESSAGE = 4
+"""What templates put around a message, about."""
+
+
+class Reader(Protocol):
+    """A module that reads one recording format."""
+
+    NAME: str
+    TITLE: str
+
+    def recognises(self, peek: Peek) -> bool:
+        """Say whether the path holds this format."""
+
+    def read(self, path: Path, context: ImportContext) -> Iterator[Trajectory]:
+        """Yield its trajectories."""
+
+
+class Peek:
+    """A look at a path, taken once for all readers; broken content looks empty."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_dir = path.is_dir()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Return the entries of a directory."""
+        if not self.is_dir:
+            return frozenset()
+        names = []
+        for entry in self.path.iterdir():
+            names.append(entry.name)
+            if len(names) == _NAMES_MAX:
+                break
+        return frozenset(names)
+
+    @cached_property
+    def head(self) -> str:
+        """Return the beginning of a file's text."""
+        return self._head_bytes.decode("utf-8", "replace")
+
+    @cached_property
+    def _head_bytes(self) -> bytes:
+        if self.is_dir:
+            return b""
+        try:
+            with self.path.open("rb") as file:
+                if is_gzip(file):
+                    return gzip.GzipFile(fileobj=file).read(_HEAD_BYTES)
+                return file.read(_HEAD_BYTES)
+        except (OSError, EOFError):
+            return b""
+
+    @cached_property
+    def document(self) -> Any:
+        """Return a file's content as one JSON value, None if it is none, or too large for one."""
+        try:
+            if (
+                self.is_dir
+                or self.path.stat().st_size > MAX_JSON_BYTES
+                or self.head.lstrip()[:1] not in ("{", "[")
+            ):
+                return None
+            return json.loads(self.path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+
+    @cached_property
+    def rows(self) -> list[Any]:
+        """Return the values of the first lines of a JSONL file; lines that are no JSON are left out."""
+        rows = []
+        for line in self._lines():
+            try:
+                rows.append(json.loads(line))
+            except (ValueError, RecursionError):
+                continue
+            if len(rows) == _ROWS_MAX:
+                break
+        return rows
+
+    @cached_property
+    def objects(self) -> list[dict[str, Any]]:
+        """Return those rows that are objects."""
+        return [row for row in self.rows if isinstance(row, dict)]
+
+    def _lines(self) -> Iterator[bytes]:
+        if self.is_dir:
+            return
+        try:
+            with self.path.open("rb") as file:
+                source: Any = gzip.GzipFile(fileobj=file) if is_gzip(file) else file
+                for _ in range(4 * _ROWS_MAX):
+                    # A first line may hold a whole prompt.
+                    if not (line := source.readline(MAX_JSON_BYTES)):
+                        return
+                    yield line
+        except (OSError, EOFError):
+            return
+
+
+class Notes:
+    """What recordings hold and a dataset does not carry, counted."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, what: str, where: str) -> None:
+        """Note one occurrence of `what`; `where` is kept of the first."""
+        self.counts[what] += 1
+        self.first.setdefault(what, where)
+
+    def lines(self) -> list[str]:
+        """Return the notes, a line each."""
+        return [f"{what}: {count:,} (first: {self.first[what]})" for what, count in self.counts.most_common()]
+
+
+class ImportContext:
+    """What readers share: delays, token counts for what was not counted, and notes."""
+
+    def __init__(self, *, delays: DelayRules | None = None, counter: TokenCounter | None = None) -> None:
+        self.delays = delays or DelayRules()
+        self.counter = counter
+        self.notes = Notes()
+        self.counted = 0
+        """Turns whose counts `counter` made."""
+
+    def trajectory(
+        self,
+        trajectory_id: str,
+        requests: Iterable[RecordedRequest],
+        *,
+        language: str | None = None,
+        model: str | None = None,
+    ) -> Trajectory:
+        """Return the trajectory of these requests, with delays and counts filled in; raises DatasetError."""
+        trajectory_id = safe_id(trajectory_id)
+        builder = TrajectoryBuilder(trajectory_id, language=language, model=model)
+        tokens = _MessageTokens(self.counter) if self.counter is not None else None
+        for number, request in enumerate(requests):
+            delay_ns = request.tool_delay_ns
+            if delay_ns is None:
+                delay_ns = self.delays.turn_delay_ns(
+                    request.tool_calls, trajectory=trajectory_id, turn=number
+                )
+            prompt_tokens, output_tokens = request.prompt_tokens, request.output_tokens
+            if tokens is not None and None in (prompt_tokens, output_tokens):
+                self.counted += 1
+                if prompt_tokens is None:
+                    prompt_tokens = tokens.of_request(request)
+                if output_tokens is None and request.answer is not None:
+                    output_tokens = tokens.of_text(message_text(request.answer))
+            builder.add(
+                request._replace(
+                    tool_delay_ns=delay_ns,
+                    prompt_tokens=prompt_tokens,
+                    output_tokens=output_tokens,
+                    answer=None,
+                )
+            )
+        found = builder.build()
+        return found if language is not None else replace(found, language=guess_language(found))
+
+
+class _MessageTokens:
+    """Counts each distinct message once."""
+
+    def __init__(self, counter: TokenCounter) -> None:
+        self._counter = counter
+        self._known: dict[bytes, int] = {}
+
+    def of_text(self, text: str) -> int:
+        return self._counter.count(text)
+
+    def of_request(self, request: RecordedRequest) -> int:
+        total = 0
+        for message in request.messages:
+            total += self._of(content_key(message), message) + _TOKENS_PER_MESSAGE
+        if request.tools:
+            total += self._of(content_key(request.tools), request.tools)
+        return total
+
+    def _of(self, key: bytes, value: Any) -> int:
+        if (known := self._known.get(key)) is None:
+            text = message_text(value) if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
+            known = self._known[key] = self._counter.count(text)
+        return known
+
+
+class Conversation:
+    """A history that grows: for recordings that log only what is new. Its turns are the answers it was told.
+
+    `say` what goes into the history, `answer` when the model answered all of it, `tool_result` what its calls gave.
+    """
+
+    def __init__(self, *, tools: Sequence[dict[str, Any]] | None = None) -> None:
+        self.history: list[Message] = []
+        """What the next request sends; may be replaced, where the agent did so."""
+        self.tools = tools
+        self._requests: list[RecordedRequest] = []
+        self._durations_ns: list[dict[str, int]] = []
+
+    def say(self, message: Message) -> None:
+        """Append a message that is no answer of the model."""
+        self.history.append(message)
+
+    def answer(
+        self,
+        message: Message,
+        *,
+        prompt_tokens: int | None = None,
+        output_tokens: int | None = None,
+        tool_delay_ns: int | None = None,
+    ) -> None:
+        """Take the model's answer to the history so far, and append it.
+
+        `tool_delay_ns` only where the time between this answer's end and the next request was tools at work, measured.
+        """
+        calls = tuple(
+            ToolCall(call.get("id"), call["function"]["name"], None)
+            for call in message.get("tool_calls") or ()
+        )
+        self._requests.append(
+            RecordedRequest(
+                messages=tuple(self.history),
+                tools=self.tools,
+                tool_delay_ns=tool_delay_ns,
+                prompt_tokens=prompt_tokens,
+                output_tokens=output_tokens,
+                tool_calls=calls,
+                answer=message,
+            )
+        )
+        self._durations_ns.append({})
+        self.history.append(message)
+
+    def tool_result(self, call_id: str, content: Any, *, duration_ns: int | None = None) -> None:
+        """Append a tool's result and note how long it took."""
+        self.history.append({"role": "tool", "tool_call_id": call_id, "content": content})
+        self.took(call_id, duration_ns)
+
+    def took(self, call_id: str, duration_ns: int | None) -> None:
+        """Note how long the latest call of that id took."""
+        if duration_ns is None or duration_ns < 0:
+            return
+        for request, durations_ns in zip(reversed(self._requests), reversed(self._durations_ns), strict=True):
+            if any(call.id == call_id for call in request.tool_calls):
+                durations_ns[call_id] = duration_ns
+                return
+
+    @property
+    def turns(self) -> int:
+        """Return how many answers there were."""
+        return len(self._requests)
+
+    def requests(self) -> list[RecordedRequest]:
+        """Return the requests, each with its calls' durations."""
+        return [
+            request._replace(
+                tool_calls=tuple(
+                    replace(call, duration_ns=durations_ns[call.id]) if call.id in durations_ns else call
+                    for call in request.tool_calls
+                )
+            )
+            for request, durations_ns in zip(self._requests, self._durations_ns, strict=True)
+        ]
+
+
+def assistant(
+    content: str | None,
+    *,
+    reasoning: str | None = None,
+    calls: Sequence[tuple[str | None, str, str]] = (),
+) -> dict[str, Any]:
+    """Return an assistant message; `calls` are (id, tool, arguments as JSON text)."""
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = [
+            {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+            for id_, name, arguments in calls
+        ]
+    return message
+
+
+def message_text(message: Message) -> str:
+    """Return everything of a message that becomes tokens: reasoning, content, calls."""
+    parts: list[str] = []
+    for value in (message.get("reasoning_content"), message.get("content")):
+        if isinstance(value, str):
+            parts.append(value)
+        elif isinstance(value, list):
+            parts += [
+                part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
+            ]
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") or {}
+        parts += [str(function.get("name") or ""), str(function.get("arguments") or "")]
+    return "\n".join(part for part in parts if part)
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]+")
+
+
+def safe_id(text: str) -> str:
+    """Return a trajectory id made from `text`: what can be a file name stays."""
+    return _UNSAFE.sub("-", text).lstrip(".-+=@")[:150].rstrip("-") or "trajectory"
