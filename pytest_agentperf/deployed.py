@@ -231,6 +231,7 @@ class Deployed:
             nonce=self.settings.nonce,
             trajectories=self._trajectories,
             failure_wait_ns=round(self.settings.ruleset.failure_wait_s * NS_PER_S),
+            tool_delay_cap_ns=round(self.settings.ruleset.tool_delay_max_s * NS_PER_S),
         )
 
     def _follow(

@@ -78,7 +78,7 @@ class PhaseSpec:
     trajectories: tuple[str, ...]
     failure_wait_ns: int
     tool_delay_cap_ns: int | None = None
-    """Shortens tool delays; None in every phase that says something about a server."""
+    """The longest tool delay: longer ones are cut to it."""
 
     def start_offset_ns(self, agent: int) -> int:
         """Return when the agent sends its first request, after the start of the phase."""

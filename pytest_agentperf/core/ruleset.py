@@ -31,6 +31,8 @@ class Ruleset(BaseModel):
     dataset: str
     dataset_digest: str | None
     """SHA-256 of the ruleset's dataset; None while it is not published, so that any dataset is a deviation."""
+    tool_delay_max_s: float = Field(gt=0)
+    """Longer tool delays of the dataset are cut to this."""
     failure_wait_s: float = Field(ge=0)
     isolation_cached_tokens_max: int = Field(ge=0)
 
@@ -86,6 +88,7 @@ AA_AGENTPERF_2026_06 = Ruleset(
     output_length="natural",
     dataset="official-500",
     dataset_digest=None,
+    tool_delay_max_s=5.0,
     failure_wait_s=1.0,
     isolation_cached_tokens_max=256,
     stagger_max_s=0.1,
@@ -127,6 +130,7 @@ DEMO_1 = Ruleset(
     output_length="natural",
     dataset="demo-v1",
     dataset_digest="7ef07d58616041858272b725a65ef1e926599154369c8ac7a5166c2dd7cc98cb",
+    tool_delay_max_s=5.0,
     failure_wait_s=1.0,
     isolation_cached_tokens_max=256,
     stagger_max_s=0.02,

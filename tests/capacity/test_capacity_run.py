@@ -102,6 +102,14 @@ def test_the_warm_up_is_no_probe_and_stays_within_the_maximum() -> None:
     assert (result.agents, result.at_least) == (3, True)
 
 
+def test_every_phase_cuts_tool_delays_as_the_ruleset_says() -> None:
+    rig = Rig(tool_delay_max_s=0.25)
+    caps_ns: set[int | None] = set()
+    rig.after_start = lambda spec, _: caps_ns.add(spec.tool_delay_cap_ns)
+    rig.run.measure("tier1")
+    assert caps_ns == {250_000_000}
+
+
 def test_no_phase_number_is_used_twice_even_if_a_phase_is_lost() -> None:
     class Broken(Watch):
         def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:

@@ -37,6 +37,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "output_length": "natural",
         "dataset": "official-500",  # §4.8
         "dataset_digest": None,  # not published yet: no dataset can pass for it
+        "tool_delay_max_s": 5.0,  # §2
         "failure_wait_s": 1.0,  # §4.4
         "isolation_cached_tokens_max": 256,  # §4.7
         "stagger_max_s": 0.1,  # §4.10
