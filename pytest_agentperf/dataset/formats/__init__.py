@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from pytest_agentperf.dataset.formats import agentperf_replay, codex, pi
+from pytest_agentperf.dataset.formats import agentperf_replay, atif, codex, known, otel_genai, pi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,4 +12,4 @@ if TYPE_CHECKING:
     from pytest_agentperf.dataset.formats.base import Reader
 
 # The first that recognises a path reads it: closer descriptions stand before wider ones.
-READERS = cast("Sequence[Reader]", (agentperf_replay, codex, pi))
+READERS = cast("Sequence[Reader]", (agentperf_replay, codex, pi, atif, otel_genai, known))
