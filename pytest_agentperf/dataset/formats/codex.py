@@ -6,49 +6,24 @@ two different totals are one answer. Reasoning is mostly encrypted and then not 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from pytest_agentperf.dataset.formats.base import Conversation
-from pytest_agentperf.dataset.formats.codex_items import (
-    ENCRYPTED_SUMMARIES,
-    Answer,
-    chat_history,
-    is_answer,
-    is_item,
-    is_output,
-    output,
-    said,
-    stated_duration_ns,
-)
-from pytest_agentperf.dataset.formats.fields import (
-    Span,
-    count,
-    elapsed_ns,
-    fields,
-    objects,
-    parallel_delay_ns,
-    row,
-    text,
-    time_ns,
-)
+from pytest_agentperf.dataset.formats.codex_items import is_answer
+from pytest_agentperf.dataset.formats.codex_session import Session, usage_total
+from pytest_agentperf.dataset.formats.fields import fields, row
 from pytest_agentperf.dataset.reading import read_json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_agentperf.core.trajectory import Message, Trajectory
+    from pytest_agentperf.core.trajectory import Trajectory
     from pytest_agentperf.dataset.formats.base import ImportContext, Peek
-    from pytest_agentperf.dataset.histories import RecordedRequest
 
 NAME = "codex"
 TITLE = "Codex CLI session (rollout-*.jsonl)"
 
-_LINES = frozenset(("session_meta", "response_item", "event_msg", "turn_context", "compacted"))
-_STATED_TO_NS = 50_000_000
-"""Old versions round the durations they state to tenths of a second."""
-_ABORTED = "aborted"
-"""What Codex itself sends for a call that never got an output."""
+_LINES = ("session_meta", "response_item", "event_msg", "turn_context", "compacted")
 
 
 def recognises(peek: Peek) -> bool:
@@ -61,7 +36,7 @@ def recognises(peek: Peek) -> bool:
 
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the session's trajectory, if any request of it was answered."""
-    session = _Session(path, context, _usage_place(path))
+    session = Session(path, context, _usage_place(path))
     for where, value in read_json_lines(path):
         session.take(row(value, where, of="a Codex session"), where)
         if session.over:
@@ -73,11 +48,6 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     yield context.trajectory(session.id or path.stem, session.requests(), model=session.model)
 
 
-class _Usage(NamedTuple):
-    prompt_tokens: int | None
-    output_tokens: int | None
-
-
 def _usage_place(path: Path) -> str | None:
     """Return whether usage is logged "before" or "behind" the answer it belongs to, None where nowhere."""
     answered = False
@@ -86,206 +56,6 @@ def _usage_place(path: Path) -> str | None:
         payload = fields(line.get("payload"))
         if line.get("type") == "response_item" and is_answer(payload):
             answered = True
-        elif _total(payload):
+        elif usage_total(payload):
             return "behind" if answered else "before"
     return None
-
-
-def _total(payload: dict[str, Any]) -> dict[str, Any]:
-    if payload.get("type") != "token_count":
-        return {}
-    return fields(fields(payload.get("info")).get("total_token_usage"))
-
-
-class _Session:
-    def __init__(self, path: Path, context: ImportContext, usage_place: str | None) -> None:
-        self.conversation = Conversation()
-        self.id: str | None = None
-        self.model: str | None = None
-        self.over = False
-        self._path = path
-        self._notes = context.notes
-        self._usage_place = usage_place
-        self._where = str(path)
-        self._has_meta = False
-        self._system: Message | None = None
-        self._instructions: str | None = None
-        self._open: Answer | None = None
-        self._outputs: list[tuple[dict[str, Any], int | None]] = []
-        self._usage: _Usage | None = None
-        self._totals: dict[str, Any] | None = None
-        self._awaited: list[str] = []
-        self._started_ns: dict[str, int | None] = {}
-        self._spans: list[dict[str, Span | None]] = []
-
-    def _note(self, what: str) -> None:
-        self._notes.add(what, self._where)
-
-    def take(self, line: dict[str, Any], where: str) -> None:
-        self._where = where
-        kind = line.get("type")
-        payload = fields(line.get("payload"))
-        if kind == "response_item":
-            self._item(payload, time_ns(line.get("timestamp")))
-        elif kind == "event_msg":
-            self._event(payload)
-        elif kind == "turn_context":
-            self.model = self.model or text(payload.get("model"))
-        elif kind == "compacted":
-            self._compact(payload)
-        elif kind == "session_meta":
-            self._meta(payload)
-        elif "payload" not in line:
-            if is_item(line):
-                self._item(line, None)
-            elif kind is None and "id" in line:
-                self._meta(line)
-
-    def _meta(self, meta: dict[str, Any]) -> None:
-        # A forked session repeats its parent's after its own.
-        if self._has_meta:
-            return
-        self._has_meta = True
-        self.id = text(meta.get("id"))
-        self._instructions = text(meta.get("instructions"))
-        if base := text(fields(meta.get("base_instructions")).get("text")):
-            self._system = {"role": "system", "content": base}
-            self.conversation.say(self._system)
-
-    def _item(self, item: dict[str, Any], at_ns: int | None) -> None:
-        if is_answer(item):
-            if self._usage_place is None and self._outputs:
-                self.close()
-            self._open = self._open or Answer()
-            call_id = self._open.add(item, self._note)
-            if call_id is not None:
-                self._started_ns[call_id] = at_ns
-        elif is_output(item):
-            if self._open is not None:
-                self._outputs.append((item, at_ns))
-            else:
-                self._output(item, at_ns)
-        elif (message := said(item, self._note)) is not None:
-            self.close()
-            self._settle()
-            self.conversation.say(message)
-        elif item.get("type") != "ghost_snapshot":
-            self._note("items that a chat has no message for")
-
-    def _event(self, event: dict[str, Any]) -> None:
-        if event.get("type") == "thread_rolled_back":
-            self.close()
-            self._roll_back(count(event.get("num_turns")) or 0)
-            return
-        total = _total(event)
-        if not total or total == self._totals:
-            return
-        self._totals = total
-        last = fields(fields(event.get("info")).get("last_token_usage"))
-        usage = _Usage(count(last.get("input_tokens")), count(last.get("output_tokens")))
-        if self._usage_place == "before":
-            self.close()
-        unanswered = self._usage is not None if self._usage_place == "before" else self._open is None
-        if unanswered:
-            self._note("requests whose answer is not recorded")
-        self._usage = usage
-        if self._usage_place == "behind":
-            self.close()
-            self._usage = None
-
-    def close(self) -> None:
-        """End the answer whose items came last."""
-        answer, outputs = self._open, self._outputs
-        if answer is None:
-            return
-        self._open, self._outputs = None, []
-        usage, self._usage = self._usage or _Usage(None, None), None
-        message = answer.message()
-        if message is None:
-            self._note("requests without an answer")
-            return
-        self._settle()
-        self._open_history()
-        if not self.conversation.history:
-            self._note("answers to nothing that is recorded")
-            self.conversation.say(message)
-            return
-        self.conversation.answer(
-            message, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
-        )
-        self._spans.append({})
-        self._awaited = answer.call_ids
-        for item, at_ns in outputs:
-            self._output(item, at_ns)
-
-    def _open_history(self) -> None:
-        if self.conversation.turns:
-            return
-        # Old versions log the user's instructions here and, as a message, in the history.
-        given = self._instructions
-        if given and not any(given.strip() in str(m.get("content")) for m in self.conversation.history):
-            self._system = self._system or {"role": "system", "content": given}
-            self.conversation.history.insert(0, {"role": "system", "content": given})
-        if self._system is None:
-            self._notes.add("no system prompt recorded", str(self._path))
-
-    def _output(self, item: dict[str, Any], at_ns: int | None) -> None:
-        call_id, shown = output(item, self._note)
-        if call_id is None or call_id not in self._awaited:
-            self._note("tool outputs without a call")
-            return
-        self._awaited.remove(call_id)
-        # Where usage comes first, items are written when all is done: their times say nothing.
-        between_ns = None
-        if self._usage_place != "before":
-            between_ns = elapsed_ns(self._started_ns.get(call_id), at_ns) or None
-        stated_ns = stated_duration_ns(shown)
-        duration_ns = stated_ns
-        if between_ns is not None and (stated_ns is None or abs(between_ns - stated_ns) <= _STATED_TO_NS):
-            duration_ns = between_ns
-        self.conversation.tool_result(call_id, shown, duration_ns=duration_ns)
-        span = None
-        if between_ns is not None and duration_ns is not None and at_ns is not None:
-            span = (at_ns - duration_ns, at_ns)
-        self._spans[-1][call_id] = span
-
-    def _settle(self) -> None:
-        for call_id in self._awaited:
-            self.conversation.tool_result(call_id, _ABORTED)
-        self._awaited = []
-
-    def _compact(self, payload: dict[str, Any]) -> None:
-        self.close()
-        self._awaited = []
-        system = [] if self._system is None else [self._system]
-        replacement = payload.get("replacement_history")
-        if isinstance(replacement, list):
-            if any(item.get("type") in ENCRYPTED_SUMMARIES for item in objects(replacement)):
-                self._note("sessions cut at a compaction whose summary is encrypted")
-                self.over = True
-                return
-            self.conversation.history = [*system, *chat_history(objects(replacement), self._note)]
-            return
-        self._note("histories after a compaction rebuilt from the user's messages and the summary")
-        kept = [message for message in self.conversation.history if message["role"] in ("system", "user")]
-        summary = {"role": "user", "content": text(payload.get("message")) or ""}
-        self.conversation.history = [*kept, summary]
-
-    def _roll_back(self, turns: int) -> None:
-        self._awaited = []
-        starts = [i for i, message in enumerate(self.conversation.history) if _is_typed(message)]
-        if 0 < turns <= len(starts):
-            del self.conversation.history[starts[-turns] :]
-
-    def requests(self) -> Iterator[RecordedRequest]:
-        """Yield the requests; calls that never got an output did not run to an end."""
-        for request, spans in zip(self.conversation.requests(), self._spans, strict=True):
-            calls = tuple(call for call in request.tool_calls if call.id in spans)
-            known = [span for span in spans.values() if span is not None]
-            yield request._replace(tool_calls=calls, tool_delay_ns=parallel_delay_ns(calls, known))
-
-
-def _is_typed(message: Message) -> bool:
-    """Return whether a person wrote a message: what Codex adds opens with a tag or its own heading."""
-    content = str(message.get("content")).lstrip()
-    return message["role"] == "user" and not content.startswith(("<", "# AGENTS.md instructions"))

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     Note = Callable[[str], None]
 
-_CALLS = frozenset(("function_call", "custom_tool_call", "local_shell_call"))
-_OUTPUTS = frozenset(("function_call_output", "custom_tool_call_output", "local_shell_call_output"))
+# Tuples: what is looked for in them may be anything, a list for example.
+_CALLS = ("function_call", "custom_tool_call", "local_shell_call")
+_OUTPUTS = ("function_call_output", "custom_tool_call_output", "local_shell_call_output")
 _ROLES = {"user": "user", "system": "system", "developer": "system"}
 """Developer messages become system messages: the name is OpenAI's alone, many chat templates drop or refuse it."""
-ENCRYPTED_SUMMARIES = frozenset(("compaction", "compaction_summary"))
+ENCRYPTED_SUMMARIES = ("compaction", "compaction_summary")
 _WALL_TIME = re.compile(r"^Wall time: ([0-9]{1,6}(?:\.[0-9]{1,9})?) seconds$", re.MULTILINE)
 _WALL_TIME_WITHIN = 400
 """Characters; later in an output it is the tool's own text."""
@@ -38,7 +39,7 @@ _WALL_TIME_WITHIN = 400
 def is_item(item: dict[str, Any]) -> bool:
     """Return whether an object is a Responses item of a kind that a chat has too."""
     kind = item.get("type")
-    return isinstance(kind, str) and (kind in ("message", "reasoning") or kind in _CALLS or kind in _OUTPUTS)
+    return kind in ("message", "reasoning") or kind in _CALLS or kind in _OUTPUTS
 
 
 def is_output(item: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ each further one begins or continues a trajectory beside.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.errors import DatasetError
@@ -63,14 +64,14 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     groups: dict[tuple[str, str], list[_Chat]] = {}
     for chat in chats:
         groups.setdefault((chat.conversation, chat.agent), []).append(chat)
-    names = {conversation for conversation, _ in groups}
+    agents = Counter(conversation for conversation, _ in groups)
     for (conversation, agent), found in groups.items():
         timed = _Tools(tools, conversation)
         for lane in _lanes(found):
             requests = [
                 chat.request(timed, after) for chat, after in zip(lane, [*lane[1:], None], strict=True)
             ]
-            name = conversation if len(names) == len(groups) else f"{conversation}-{agent}"
+            name = f"{conversation}-{agent}" if agent and agents[conversation] > 1 else conversation
             yield context.trajectory(name, requests, model=lane[0].model)
 
 

@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
     Note = Callable[[str], None]
 
-_CALLS = frozenset(("tool_call", "tool_use", "function_call"))
-_RESULTS = frozenset(("tool_call_response", "tool_result", "function_call_output"))
-_REASONING = frozenset(("reasoning", "thinking"))
+_CALLS = ("tool_call", "tool_use", "function_call")
+_RESULTS = ("tool_call_response", "tool_result", "function_call_output")
+_REASONING = ("reasoning", "thinking")
+_ROLES = {
+    **{role: role for role in ("system", "user", "assistant", "tool")},
+    "developer": "system",
+    "model": "assistant",
+    "function": "tool",
+}
 
 
 def structured(value: Any) -> Any:
@@ -63,7 +69,10 @@ def chat_tools(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _messages(item: dict[str, Any], note: Note) -> list[Message]:
-    role = text(item.get("role")) or "user"
+    role = _ROLES.get(text(item.get("role")) or "")
+    if role is None:
+        note("messages of an unknown role")
+        return []
     parts = item.get("parts") if isinstance(item.get("parts"), list) else item.get("content")
     results = [part for part in objects(parts) if part.get("type") in _RESULTS]
     messages = [_result(part, note) for part in results]
@@ -75,7 +84,6 @@ def _messages(item: dict[str, Any], note: Note) -> list[Message]:
     content = _texts(parts, note)
     # Results come first in a message that has more: they answer the message before.
     if content or not results:
-        role = "system" if role == "developer" else role
         messages.append({"role": role, "content": "\n".join(content)})
     return messages
 
@@ -122,6 +130,6 @@ def _texts(parts: Any, note: Note) -> list[str]:
         said = fields(part).get("text", fields(part).get("content"))
         if kind in ("text", "input_text", "output_text", None) and isinstance(said, str):
             found.append(said)
-        elif not isinstance(kind, str) or kind not in _CALLS | _RESULTS | _REASONING:
+        elif kind not in (*_CALLS, *_RESULTS, *_REASONING):
             note("images and other content that is no text")
     return [one for one in found if one]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 NAME = "pi"
 TITLE = "pi coding agent session (JSONL)"
 
-_CUT = frozenset(("aborted", "error"))
-_NOT_CARRIED = frozenset(("context_transform", "ephemeral"))
+_CUT = ("aborted", "error")
+_NOT_CARRIED = ("context_transform", "ephemeral")
 
 
 def recognises(peek: Peek) -> bool:
