@@ -78,6 +78,7 @@ def requests(draw: st.DrawFn) -> list[RecordedRequest]:
             st.builds(ToolCall, st.none() | st.text(max_size=4), st.text(max_size=4), st.none() | delays_ns),
             max_size=2,
         ).map(tuple),
+        answer=st.none(),
     )
     return draw(st.lists(one, max_size=6))
 
