@@ -621,14 +621,15 @@ def test_broken_rows_are_one_error(tmp_path: Path) -> None:
 
 
 def test_other_json_is_not_recognised(tmp_path: Path) -> None:
-    for document in (
+    others: list[Any] = [
         {"messages": [{"role": "user", "content": "x"}]},
         {"info": {"model": "x"}, "messages": [{"role": "user"}]},
         [{"role": "user", "content": "x"}],
         [{"type": "message", "properties": 1}],
         {"tasks": []},
         7,
-    ):
+    ]
+    for document in others:
         assert not opencode.recognises(Peek(write(tmp_path / "s.json", document)))
     assert not opencode.recognises(Peek(tmp_path))
 

@@ -1,7 +1,9 @@
 """OpenCode sessions: exported, captured from its event bus, or in its storage (JSON files, SQLite, a dump of that).
 
 OpenCode stores no tool definitions and (since 1.0) of the system prompt only what a client added: requests are shorter
-than recorded prompt counts by these. Sub-agents are sessions, so trajectories, of their own.
+than recorded prompt counts by these. Nor does it store the reminders that some versions put around a user message for
+one request only. Sub-agents are sessions, so trajectories, of their own. Where it moved its storage folder into its
+database, both hold the same sessions: read one of them.
 """
 
 from __future__ import annotations
