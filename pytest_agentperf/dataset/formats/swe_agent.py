@@ -159,13 +159,13 @@ def _from_messages(
 def _from_history(
     steps: list[dict[str, Any]], history: list[dict[str, Any]], context: ImportContext, where: str
 ) -> list[RecordedRequest]:
-    agent = next((item.get("agent") for item in history if _is_answer(item)), None)
+    speakers = [item.get("agent") for item in history if _is_answer(item)]
     unused = list(reversed(steps))
     sent: list[dict[str, Any]] = []
     requests = []
     for i, item in enumerate(history):
         here = f"{where}: history[{i}]"
-        if item.get("agent") != agent:
+        if speakers and item.get("agent") != speakers[0]:
             context.notes.add(_OTHER_AGENT, here)
             continue
         message = _message(item, here)
