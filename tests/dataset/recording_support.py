@@ -100,8 +100,9 @@ def counts(trajectory: Trajectory) -> list[tuple[int | None, int | None]]:
 
 def survives(path: Path, name: str) -> None:
     """Check that a broken recording ends in trajectories or in one DatasetError, and that all readers can look."""
+    peek = Peek(path)
     for reader in READERS:
-        reader.recognises(Peek(path))
+        reader.recognises(peek)
     with contextlib.suppress(DatasetError):
         for trajectory in reader_named(name).read(path, ImportContext()):
             trajectory_digest(trajectory)
@@ -140,6 +141,8 @@ def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 def survives_all(path: Path, name: str, value: Any, dump: Callable[[Any], str] = json.dumps) -> None:
     """Check every mutation of a recording."""
     for changed in mutations(value):
+        # A new file is quicker than one cut to nothing.
+        path.unlink(missing_ok=True)
         path.write_text(dump(changed), encoding="utf-8")
         survives(path, name)
 

@@ -171,10 +171,16 @@ def test_no_answer_is_no_trajectory(tmp_path: Path) -> None:
     assert found == ([], {"a recording in which the model never answered, left out": 1})
 
 
-@pytest.mark.parametrize("make", [called_run, old_run])
-def test_hostile_input(tmp_path: Path, make: Any) -> None:
+@pytest.mark.parametrize("field", ["query", "messages"])
+def test_hostile_steps(tmp_path: Path, field: str) -> None:
+    history = [*OPENING, answer(0, called=True), observed(0, called=True)]
+    steps = [step(0, **{field: history[:2]}, execution_time=0.5), step(1, **{field: history})]
+    survives_all(tmp_path / "task.traj", NAME, {"trajectory": steps, "history": history[2:]})
+
+
+def test_hostile_history(tmp_path: Path) -> None:
     path = tmp_path / "task.traj"
-    survives_all(path, NAME, make())
+    survives_all(path, NAME, old_run())
     for data in HOSTILE:
         path.write_bytes(data)
         survives(path, NAME)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.base import assistant
+from pytest_agentperf.dataset.formats.base import assistant, message_text
 from pytest_agentperf.dataset.formats.chat import (
     arguments_text,
     chat_content,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _ERROR = "[An error occurred during execution.]"
 _NO_PARAMETERS = "OpenHands records tools without their parameters"
 _IMAGES = "images, left out"
-_LATE_SYSTEM = "a second system prompt within a history, which some chat templates refuse"
+_LATER_SYSTEM = "a later system prompt, taken to replace the first"
 _CONFIRMED = "a human confirmed calls, so that their durations are no tool time"
 _CONDENSER = "the condenser's own requests are not recorded"
 _STRANGE_RESULT = "a tool result of unknown form, taken as empty"
@@ -60,7 +60,7 @@ class SdkRun:
     def add(self, event: dict[str, Any], where: str) -> None:
         """Take the next event; kinds that the model never sees are passed over."""
         kind = event.get("kind")
-        if kind == "SystemPromptEvent":
+        if kind in ("SystemPromptEvent", "SystemPromptUpdateEvent"):
             self._system(event, where)
         elif kind == "MessageEvent":
             self._message(event, where)
@@ -77,9 +77,12 @@ class SdkRun:
     def _system(self, event: dict[str, Any], where: str) -> None:
         parts = [event.get("system_prompt"), event.get("dynamic_context")]
         content = self._parts([part for part in parts if part is not None], where)
-        if self.thread.history:
-            self._context.notes.add(_LATE_SYSTEM, where)
-        self.thread.say({"role": "system", "content": content})
+        message = {"role": "system", "content": content}
+        if self.thread.history and self.thread.history[0]["role"] == "system":
+            self._context.notes.add(_LATER_SYSTEM, where)
+            self.thread.history[0] = message
+        else:
+            self.thread.say(message)
         tools = event.get("tools")
         self.thread.tools = (
             [self._tool(tool, where) for tool in tools if isinstance(tool, dict)]
@@ -126,7 +129,7 @@ class SdkRun:
             self.thread.called(id_, moment_ns(sibling.get("timestamp")))
         content = self._parts(event.get("thought") or [], where)
         message = assistant(None, reasoning=reasoning_text(event), calls=calls)
-        if any(part.get("text", "").strip() for part in content or ()):
+        if message_text({"content": content}).strip():
             message["content"] = content
         self._answer(message, response_id)
         self.thread.came_from(*(str(sibling.get("id")) for sibling in siblings))
