@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dataset_support import METADATA
 from recording_support import (
     DATA,
     HOSTILE,
@@ -21,6 +22,7 @@ from recording_support import (
 )
 
 from pytest_agentperf.core.errors import DatasetError
+from pytest_agentperf.dataset import write_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -316,6 +318,13 @@ def test_sdk_tools_have_no_parameters(tmp_path: Path) -> None:
     assert found.notes == {"OpenHands records tools without their parameters": 1}
 
 
+def test_sdk_later_system_prompt_replaces_the_first(tmp_path: Path) -> None:
+    later = {**SYSTEM, "kind": "SystemPromptUpdateEvent", "system_prompt": text("s2")[0], "tools": []}
+    found = one(folder(tmp_path / "c", [*SDK[:9], later, SDK[9]]), NAME)
+    assert [prompt[0]["content"][0]["text"] for prompt in prompts(found)] == ["s", "s", "s2"]
+    assert [turn.tools_index for turn in found.turns] == [0, 0, None]
+
+
 def test_sdk_confirmed_calls_are_not_timed(tmp_path: Path) -> None:
     found = read(
         folder(tmp_path / "c", SDK, {**STATE, "confirmation_policy": {"kind": "AlwaysConfirm"}}), NAME
@@ -402,3 +411,11 @@ def test_real_conversation_with_a_later_system_prompt() -> None:
     assert [len(tools) for tools in run.tool_sets] == [3, 4]
     assert calls(run) == [[("call_e0f87d7c", "finish", 0.752)], [("call_0b04e27a", "finish", 0.848)]]
     assert found.notes["a later system prompt, taken to replace the first"] == 1
+
+
+@needs_recordings
+def test_real_recordings_can_be_stored(tmp_path: Path) -> None:
+    found = read(DATA / "openhands", NAME).trajectories
+    store = write_dataset(tmp_path / "set", found, METADATA)
+    store.verify()
+    assert [store.load(trajectory.id) for trajectory in found] == found
