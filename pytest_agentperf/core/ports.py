@@ -5,7 +5,7 @@ All times are integer nanoseconds on one monotonic clock; durations are taken on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,11 +99,22 @@ class TrajectorySource(Protocol):
         """Return one trajectory; raises DatasetError naming file and line if it is broken."""
 
 
+@runtime_checkable
+class RecordedSource(Protocol):
+    """A dataset that also keeps what its recordings said besides, for exports."""
+
+    def load_recorded(self, trajectory_id: str) -> Trajectory:
+        """Return one trajectory, its `recorded` filled in where it was kept."""
+
+
 class TokenCounter(Protocol):
     """Counts tokens with a model's own tokenizer."""
 
     def count(self, text: str) -> int:
         """Return the number of tokens of `text`, special tokens not added."""
+
+    def count_many(self, texts: Sequence[str]) -> list[int]:
+        """Return `count` of each text; the tokenizer may count them in parallel."""
 
 
 class PowerSampler(Protocol):

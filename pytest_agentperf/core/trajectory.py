@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Message = Mapping[str, Any]
@@ -41,8 +41,23 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a recording said besides what is replayed, in its own format's words: only an export to it reads this.
+
+    `turns` belong to the trajectory's turns by position; it may go on where those were cut.
+    """
+
+    format: str
+    head: Mapping[str, Any]
+    turns: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A recorded run: its messages, its distinct tool lists, and its turns in order."""
+    """A recorded run: its messages, its distinct tool lists, and its turns in order.
+
+    `recorded` is no part of what a trajectory is: digests and comparisons leave it out.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -50,6 +65,7 @@ class Trajectory:
     tool_sets: tuple[tuple[Mapping[str, Any], ...], ...] = ()
     language: str | None = None
     model: str | None = None
+    recorded: Recorded | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a trajectory whose turns do not fit its messages: such a replay would lie."""

@@ -1,4 +1,4 @@
-"""The two closed documents of the internal format: `agentperf-dataset/1` and `agentperf-trajectory/1`."""
+"""The closed documents of the internal format: dataset, trajectory, and what a recording said besides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from pytest_agentperf.core.trajectory import ToolCall, Trajectory, Turn
+from pytest_agentperf.core.trajectory import Recorded, ToolCall, Trajectory, Turn
 from pytest_agentperf.dataset.reading import ChatMessage, Count, DurationMs, to_ms, to_ns
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DATASET_SCHEMA = "agentperf-dataset/1"
 TRAJECTORY_SCHEMA = "agentperf-trajectory/1"
+RECORDED_SCHEMA = "agentperf-recorded/1"
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -116,6 +117,19 @@ class TrajectoryDocument(_Closed):
         )
 
 
+class RecordedDocument(_Closed):
+    """`recorded/<id>.json.gz`, uncompressed; what is inside `head` and `turns` is the named format's matter."""
+
+    schema_: Literal["agentperf-recorded/1"] = Field(alias="schema")
+    format: Text
+    head: dict[str, Any]
+    turns: list[dict[str, Any]]
+
+    def recorded(self) -> Recorded:
+        """Return the core type."""
+        return Recorded(self.format, self.head, tuple(self.turns))
+
+
 def _turn(turn: TurnDocument) -> Turn:
     calls = (
         ToolCall(call.id, call.name, None if call.duration_ms is None else to_ns(call.duration_ms))
@@ -153,6 +167,15 @@ def encode_trajectory(trajectory: Trajectory) -> bytes:
         lines = ",\n".join(_json(item) for item in items)
         fields.append(f"{_json(name)}:[\n{lines}\n]")
     return ("{" + ",\n".join(fields) + "}\n").encode("ascii")
+
+
+def encode_recorded(recorded: Recorded) -> bytes:
+    """Return the JSON document of what a recording said besides, one turn per line; raises as above."""
+    turns = ",\n".join(_json(turn) for turn in recorded.turns)
+    head = (
+        f'{{"schema":{_json(RECORDED_SCHEMA)},"format":{_json(recorded.format)},"head":{_json(recorded.head)}'
+    )
+    return f'{head},\n"turns":[\n{turns}\n]}}\n'.encode("ascii")
 
 
 def _turn_fields(turn: Turn) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import re
-import tempfile
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import yaml
@@ -18,13 +17,17 @@ from pytest_agentperf.dataset.documents import (
     DatasetDocument,
     DatasetMetadata,
     DatasetStatistics,
+    RecordedDocument,
     StatisticsCollector,
     TrajectoryDocument,
+    encode_recorded,
     encode_trajectory,
 )
+from pytest_agentperf.dataset.publish import written_whole
 from pytest_agentperf.dataset.reading import (
     MAX_JSON_BYTES,
     brief,
+    is_file,
     parse_json,
     read_bytes,
     read_gzip,
@@ -33,11 +36,13 @@ from pytest_agentperf.dataset.reading import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from pytest_agentperf.core.trajectory import Trajectory
 
 DATASET_FILE = "dataset.yaml"
 TRAJECTORIES_DIR = "trajectories"
+RECORDED_DIR = "recorded"
 _SUFFIX = ".json.gz"
 _DIGEST_PREFIX = "sha256:"
 _MAX_YAML_BYTES = 2**20
@@ -103,6 +108,18 @@ class DatasetStore:
         if trajectory.id != trajectory_id:
             raise DatasetError(f"holds trajectory {trajectory.id!r}", where=str(path), remedy=_DAMAGED)
         return trajectory
+
+    def load_recorded(self, trajectory_id: str) -> Trajectory:
+        """Return one trajectory with what its recording said besides, where that was kept."""
+        trajectory = self.load(trajectory_id)
+        path = self.directory / RECORDED_DIR / f"{trajectory_id}{_SUFFIX}"
+        if not is_file(path):
+            return trajectory
+        value = parse_json(
+            read_gzip(path, max_bytes=self._max_trajectory_bytes), where=str(path), first_line=1
+        )
+        document = validate(RecordedDocument, value, where=str(path), remedy=_DAMAGED)
+        return replace(trajectory, recorded=document.recorded())
 
     def verify(self) -> None:
         """Read everything and raise DatasetError unless it has the declared digest."""
@@ -171,21 +188,8 @@ def write_dataset(
     All files are built beside it and appear with one rename, `dataset.yaml` written last: no reader ever
     sees half a dataset. Trajectories are taken one at a time.
     """
-    if directory.exists() or directory.is_symlink():
-        raise DatasetError(
-            "exists", where=str(directory), remedy="choose a new directory; datasets are never overwritten"
-        )
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".agentperf-", dir=directory.parent) as scratch:
-            # Inside the scratch directory, which is private to its owner; the dataset should not be.
-            built = Path(scratch) / "dataset"
-            _build(built, trajectories, metadata)
-            built.rename(directory)
-    except OSError as error:
-        raise DatasetError(
-            f"cannot be written: {error}", where=str(directory), remedy="check permissions and free space"
-        ) from error
+    with written_whole(directory) as built:
+        _build(built, trajectories, metadata)
     return DatasetStore(directory)
 
 
@@ -228,10 +232,19 @@ def _write_trajectory(folder: Path, trajectory: Trajectory) -> str:
         # Read back what will be written: a dataset that its own reader refuses must not come to be.
         if trajectory_digest(_decode(data, where=where)) == digest:
             _write_gzip(folder / f"{trajectory.id}{_SUFFIX}", data)
+            _write_recorded(folder.parent / RECORDED_DIR, trajectory)
             return digest
     raise DatasetError(
         "cannot be stored without loss", where=where, remedy="its messages must be plain, finite JSON"
     )
+
+
+def _write_recorded(folder: Path, trajectory: Trajectory) -> None:
+    # In a file of its own, which nobody who replays the trajectory has to read.
+    if trajectory.recorded is not None:
+        data = encode_recorded(trajectory.recorded)
+        folder.mkdir(exist_ok=True)
+        _write_gzip(folder / f"{trajectory.id}{_SUFFIX}", data)
 
 
 def _write_gzip(path: Path, data: bytes) -> None:

@@ -372,6 +372,9 @@ class Characters:
     def count(self, text: str) -> int:
         return len(text)
 
+    def count_many(self, texts: Sequence[str]) -> list[int]:
+        return [self.count(text) for text in texts]
+
 
 @pytest.mark.parametrize(
     ("first", "expected"),

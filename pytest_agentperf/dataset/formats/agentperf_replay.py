@@ -8,6 +8,7 @@ reasoning text.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.core.trajectory import ToolCall, Trajectory
+from pytest_agentperf.core.trajectory import Recorded, ToolCall, Trajectory
 from pytest_agentperf.dataset.digest import source_digest
 from pytest_agentperf.dataset.formats.base import Peek
 from pytest_agentperf.dataset.histories import RecordedRequest, TrajectoryBuilder
@@ -24,7 +25,6 @@ from pytest_agentperf.dataset.reading import (
     ChatMessage,
     Count,
     DurationMs,
-    Line,
     brief,
     is_file,
     parse_json,
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 NAME = "agentperf-replay"
 TITLE = "agentperf-local replay (manifest.json and traces/*.jsonl)"
+
+ELSEWHERE: dict[str, Any] = {}
+"""Stands in what is kept of a manifest or row where the trajectory itself has the value."""
 
 MANIFEST_FILE = "manifest.json"
 VERSION = 1
@@ -62,7 +65,7 @@ def recognises(peek: Peek) -> bool:
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the tasks' trajectories; delays are the recording's own."""
     replay = ReplayDataset(path)
-    yield from map(replay.load, replay.ids())
+    yield from map(replay.load_recorded, replay.ids())
 
 
 class _Foreign(BaseModel):
@@ -108,6 +111,7 @@ class _Entry(NamedTuple):
     task: _Task
     trace: Path
     where: str
+    position: int
 
 
 class ReplayDataset:
@@ -123,12 +127,15 @@ class ReplayDataset:
         value = parse_json(read_bytes(path), where=str(path), first_line=1)
         _check_version(value, where=str(path))
         self._manifest = validate(_Manifest, value, where=str(path), remedy=_MALFORMED)
+        self._fields: dict[str, Any] = value
         self._entries: dict[str, _Entry] = {}
         for i, task in enumerate(self._manifest.tasks):
             where = f"{path}: tasks[{i}]"
             if task.task_id in self._entries:
                 raise DatasetError(f"two tasks named {task.task_id!r}", where=where, remedy=_DAMAGED)
-            self._entries[task.task_id] = _Entry(task, _trace_path(directory, task.trace, where=where), where)
+            self._entries[task.task_id] = _Entry(
+                task, _trace_path(directory, task.trace, where=where), where, i
+            )
 
     @property
     def name(self) -> str:
@@ -146,6 +153,23 @@ class ReplayDataset:
 
     def load(self, trajectory_id: str) -> Trajectory:
         """Read one task's trace; raises DatasetError naming file and line if it is unknown or broken."""
+        return self._load(trajectory_id, None)
+
+    def load_recorded(self, trajectory_id: str) -> Trajectory:
+        """Return one trajectory with everything else that manifest and trace say about it."""
+        rows: list[dict[str, Any]] = []
+        trajectory = self._load(trajectory_id, rows)
+        tasks = self._fields["tasks"]
+        position = self._entries[trajectory_id].position
+        head = {
+            "manifest": {**self._fields, "tasks": ELSEWHERE},
+            "tasks": len(tasks),
+            "position": position,
+            "task": tasks[position],
+        }
+        return replace(trajectory, recorded=Recorded(NAME, head, tuple(rows)))
+
+    def _load(self, trajectory_id: str, besides: list[dict[str, Any]] | None) -> Trajectory:
         entry = self._entries.get(trajectory_id)
         if entry is None:
             raise DatasetError(
@@ -159,11 +183,14 @@ class ReplayDataset:
         delays_ms: list[float] = []
         for line in read_lines(entry.trace, max_line_bytes=self._max_row_bytes):
             where = f"{entry.trace}:{line.number}"
-            row = _read_row(line, entry, position)
+            value = parse_json(line.data, where=str(entry.trace), first_line=line.number)
+            row = _check_row(value, entry, position, where=where)
             try:
                 builder.add(_request(row))
             except DatasetError as error:
                 raise DatasetError(error.what, where=where, remedy=error.remedy) from error
+            if besides is not None:
+                besides.append(_besides(value))
             model_calls += 1
             tool_calls += len(row.recorded_tool_calls_after)
             delays_ms.append(row.simulated_tool_delay_ms_after)
@@ -184,22 +211,30 @@ def _check_version(value: Any, *, where: str) -> None:
 
 def _trace_path(directory: Path, trace: str, *, where: str) -> Path:
     # Judged by its text, not resolved: download caches legitimately hold symlinks to their blobs.
-    relative = PurePosixPath(trace)
-    if relative.is_absolute() or ".." in relative.parts or "\\" in trace or "\0" in trace:
+    if not is_relative(trace):
         raise DatasetError(
             f"trace {trace!r} leads out of the replay's directory",
             where=where,
             remedy="a trace path must be relative",
         )
-    path = directory / relative
+    path = directory / PurePosixPath(trace)
     if not is_file(path):
         raise DatasetError(f"its trace {path} is missing", where=where, remedy=_DAMAGED)
     return path
 
 
-def _read_row(line: Line, entry: _Entry, position: dict[str, int]) -> _Row:
-    where = f"{entry.trace}:{line.number}"
-    value = parse_json(line.data, where=str(entry.trace), first_line=line.number)
+def is_relative(trace: str) -> bool:
+    """Say whether a trace's path stays inside the replay's directory."""
+    path = PurePosixPath(trace)
+    return not (path.is_absolute() or ".." in path.parts or "\\" in trace or "\0" in trace)
+
+
+def same_delay(found_ms: float, declared_ms: float) -> bool:
+    """Say whether a declared total of delays is that of the rows."""
+    return math.isclose(found_ms, declared_ms, rel_tol=_DELAY_REL_TOLERANCE, abs_tol=_DELAY_ABS_TOLERANCE_MS)
+
+
+def _check_row(value: Any, entry: _Entry, position: dict[str, int], *, where: str) -> _Row:
     _check_version(value, where=where)
     row = validate(_Row, value, where=where, remedy=_MALFORMED)
     if row.task_id != entry.task.task_id:
@@ -217,6 +252,14 @@ def _read_row(line: Line, entry: _Entry, position: dict[str, int]) -> _Row:
         )
     position[row.conversation_id] = row.conversation_idx
     return row
+
+
+def _besides(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what the trajectory holds in full, the order of its fields kept."""
+    return {
+        name: ELSEWHERE if name == "messages" or (name == "tools" and value) else value
+        for name, value in row.items()
+    }
 
 
 def _request(row: _Row) -> RecordedRequest:
@@ -242,13 +285,10 @@ def _request(row: _Row) -> RecordedRequest:
 def _check_totals(entry: _Entry, model_calls: int, tool_calls: int, delay_ms: float) -> None:
     task = entry.task
     declared_ms = task.total_recorded_tool_delay_ms
-    same_delay = math.isclose(
-        delay_ms, declared_ms, rel_tol=_DELAY_REL_TOLERANCE, abs_tol=_DELAY_ABS_TOLERANCE_MS
-    )
     for what, declared, found, same in (
         ("model_calls", task.model_calls, model_calls, task.model_calls == model_calls),
         ("tool_calls", task.tool_calls, tool_calls, task.tool_calls == tool_calls),
-        ("total_recorded_tool_delay_ms", declared_ms, delay_ms, same_delay),
+        ("total_recorded_tool_delay_ms", declared_ms, delay_ms, same_delay(delay_ms, declared_ms)),
     ):
         if not same:
             raise DatasetError(
