@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.energy import PowerReading
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
     from pytest_agentperf.core.records import Answer, RequestColumns, RequestKey
-    from pytest_agentperf.core.trajectory import Trajectory
+    from pytest_agentperf.core.trajectory import Message, Trajectory
 
 
 class Cancellable(Protocol):
@@ -115,6 +115,16 @@ class TokenCounter(Protocol):
 
     def count_many(self, texts: Sequence[str]) -> list[int]:
         """Return `count` of each text; the tokenizer may count them in parallel."""
+
+
+@runtime_checkable
+class PromptTokenCounter(TokenCounter, Protocol):
+    """Counts whole prompts too, rendered as the model's server renders them."""
+
+    def prompt_tokens(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> int:
+        """Return the exact number of tokens of a chat request's prompt."""
 
 
 class PowerSampler(Protocol):

@@ -45,7 +45,7 @@ from pytest_agentperf.load.client import Target, Timeouts
 from pytest_agentperf.load.connection import REUSE_MAX_IDLE_NS, Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from load_support import Client, RawServer, Received, Respond

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.verify.tokens import FastTokenCounter, load_counter
+from pytest_agentperf.verify.tokens import FastTokenCounter, LazyTokenCounter, load_counter, open_counter
 
 DEEPSEEK_V4 = Path(__file__).parents[3] / "shared" / "data" / "tokenizers" / "deepseek-v4"
 
@@ -18,6 +20,9 @@ class Words:
         assert not add_special_tokens
         text.encode()
         return text.split()
+
+    def encode_batch(self, texts: list[str], *, add_special_tokens: bool) -> list[list[str]]:
+        return [self.encode(text, add_special_tokens=add_special_tokens) for text in texts]
 
 
 def test_no_tokenizer_named() -> None:
@@ -32,8 +37,19 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
 
 def test_without_the_extra_there_is_no_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
     assert load_counter(str(tmp_path)) is None
+    with pytest.raises(ConfigError, match="not installed") as caught:
+        open_counter(str(tmp_path))
+    assert caught.value.remedy == "pip install 'pytest-agentperf[tokenizers]'"
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "a/b/c", "spa ce", ""])
+def test_what_names_no_tokenizer(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for load in (load_counter, open_counter):
+        with pytest.raises(ConfigError, match=r"no such folder|neither a folder|no tokenizer"):
+            load(name)
 
 
 def test_counting() -> None:
@@ -43,8 +59,59 @@ def test_counting() -> None:
     assert counter.count("half \ud83d") == 2
 
 
+def test_counting_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_agentperf.verify.tokens._BATCH_CHARACTERS", 5)
+    counter = FastTokenCounter(Words())
+    assert counter.count_many(["one two", "", "a", "b c", "half \ud83d", "d"]) == [2, 0, 1, 2, 2, 1]
+    assert counter.count_many([]) == []
+
+
+def test_a_lazy_counter_loads_when_it_must() -> None:
+    counter = LazyTokenCounter("./nowhere")
+    assert counter.count_many([]) == []
+    with pytest.raises(ConfigError, match="no such folder"):
+        counter.count("a")
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    """Put a hub's client in place that fails in one way."""
+    errors = types.ModuleType("huggingface_hub.errors")
+    errors.EntryNotFoundError = type("EntryNotFoundError", (Exception,), {})  # type: ignore[attr-defined]
+    errors.LocalEntryNotFoundError = type(  # type: ignore[attr-defined]
+        "LocalEntryNotFoundError", (errors.EntryNotFoundError, FileNotFoundError), {}
+    )
+    errors.HfHubHTTPError = type("HfHubHTTPError", (OSError,), {})  # type: ignore[attr-defined]
+    errors.HFValidationError = type("HFValidationError", (ValueError,), {})  # type: ignore[attr-defined]
+    client = types.ModuleType("huggingface_hub")
+
+    def hf_hub_download(name: str, file: str, *, local_files_only: bool) -> str:
+        raise getattr(errors, fails)("401 Client Error.\nmore")
+
+    client.hf_hub_download = hf_hub_download  # type: ignore[attr-defined]
+    client.errors = errors  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", client)
+    monkeypatch.setitem(sys.modules, "tokenizers", types.SimpleNamespace(Tokenizer=None))
+
+
+@pytest.mark.parametrize(
+    ("fails", "problem"),
+    [
+        ("LocalEntryNotFoundError", "not in the cache, and the hub cannot be reached"),
+        ("EntryNotFoundError", r"has no tokenizer\.json on the hub"),
+        ("HfHubHTTPError", r"cannot be had from the hub: 401 Client Error\.$"),
+    ],
+)
+def test_a_hub_that_fails(fails: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, fails)
+    with pytest.raises(ConfigError) as caught:
+        open_counter("org/model")
+    assert re.search(problem, caught.value.what)
+    assert caught.value.remedy
+    assert load_counter("org/model") is None
+
+
 def test_a_real_tokenizer() -> None:
-    pytest.importorskip("transformers", reason="the extra `tokenizers` is not installed")
+    pytest.importorskip("tokenizers", reason="the extra `tokenizers` is not installed")
     if not DEEPSEEK_V4.is_dir():
         pytest.skip(f"{DEEPSEEK_V4} is not there")
     counter = load_counter(str(DEEPSEEK_V4))
@@ -55,6 +122,14 @@ def test_a_real_tokenizer() -> None:
     assert 5 < counter.count(text) < len(text.encode())
     assert counter.count(text + text) <= 2 * counter.count(text) + 1
     assert counter.count("\ud83d") > 0
+    assert counter.count_many([text, "", "a"]) == [counter.count(text), 0, 1]
+
+
+def test_a_tokenizer_that_cannot_be_read(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="the extra `tokenizers` is not installed")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        open_counter(str(tmp_path))
 
 
 def test_a_hub_name_that_is_not_cached() -> None:

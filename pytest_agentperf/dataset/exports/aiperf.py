@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.errors import DatasetError
+from pytest_agentperf.dataset.counting import message_text
 from pytest_agentperf.dataset.digest import canonical_json
-from pytest_agentperf.dataset.formats.base import message_text
 from pytest_agentperf.dataset.publish import written_whole
 from pytest_agentperf.dataset.reading import to_ms
 

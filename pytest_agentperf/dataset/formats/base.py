@@ -22,8 +22,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_agentperf.core.trajectory import ToolCall
+from pytest_agentperf.dataset.counting import fill_counts
+from pytest_agentperf.dataset.counting import message_text as message_text
 from pytest_agentperf.dataset.delays import DelayRules
-from pytest_agentperf.dataset.digest import content_key
 from pytest_agentperf.dataset.histories import RecordedRequest, TrajectoryBuilder
 from pytest_agentperf.dataset.language import guess_language
 from pytest_agentperf.dataset.reading import MAX_JSON_BYTES, is_gzip
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 1 << 16
 _NAMES_MAX = 10_000
 _ROWS_MAX = 20
-_TOKENS_PER_MESSAGE = 4
-"""What templates put around a message, about."""
 
 
 class Reader(Protocol):
@@ -176,55 +175,20 @@ class ImportContext:
         """Return the trajectory of these requests, with delays and counts filled in; raises DatasetError."""
         trajectory_id = safe_id(trajectory_id)
         builder = TrajectoryBuilder(trajectory_id, language=language, model=model)
-        tokens = _MessageTokens(self.counter) if self.counter is not None else None
+        answers: list[Message | None] = []
         for number, request in enumerate(requests):
             delay_ns = request.tool_delay_ns
             if delay_ns is None:
                 delay_ns = self.delays.turn_delay_ns(
                     request.tool_calls, trajectory=trajectory_id, turn=number
                 )
-            prompt_tokens, output_tokens = request.prompt_tokens, request.output_tokens
-            if tokens is not None and None in (prompt_tokens, output_tokens):
-                self.counted += 1
-                if prompt_tokens is None:
-                    prompt_tokens = tokens.of_request(request)
-                if output_tokens is None and request.answer is not None:
-                    output_tokens = tokens.of_text(message_text(request.answer))
-            builder.add(
-                request._replace(
-                    tool_delay_ns=delay_ns,
-                    prompt_tokens=prompt_tokens,
-                    output_tokens=output_tokens,
-                    answer=None,
-                )
-            )
+            builder.add(request._replace(tool_delay_ns=delay_ns, answer=None))
+            answers.append(request.answer)
         found = builder.build()
+        if self.counter is not None:
+            self.counted += sum(None in (turn.prompt_tokens, turn.output_tokens) for turn in found.turns)
+            found = fill_counts(found, answers, self.counter)
         return found if language is not None else replace(found, language=guess_language(found))
-
-
-class _MessageTokens:
-    """Counts each distinct message once."""
-
-    def __init__(self, counter: TokenCounter) -> None:
-        self._counter = counter
-        self._known: dict[bytes, int] = {}
-
-    def of_text(self, text: str) -> int:
-        return self._counter.count(text)
-
-    def of_request(self, request: RecordedRequest) -> int:
-        total = 0
-        for message in request.messages:
-            total += self._of(content_key(message), message) + _TOKENS_PER_MESSAGE
-        if request.tools:
-            total += self._of(content_key(request.tools), request.tools)
-        return total
-
-    def _of(self, key: bytes, value: Any) -> int:
-        if (known := self._known.get(key)) is None:
-            text = message_text(value) if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
-            known = self._known[key] = self._counter.count(text)
-        return known
 
 
 class Conversation:
@@ -322,22 +286,6 @@ def assistant(
             for id_, name, arguments in calls
         ]
     return message
-
-
-def message_text(message: Message) -> str:
-    """Return everything of a message that becomes tokens: reasoning, content, calls."""
-    parts: list[str] = []
-    for value in (message.get("reasoning_content"), message.get("content")):
-        if isinstance(value, str):
-            parts.append(value)
-        elif isinstance(value, list):
-            parts += [
-                part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
-            ]
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
-        parts += [str(function.get("name") or ""), str(function.get("arguments") or "")]
-    return "\n".join(part for part in parts if part)
 
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]+")
