@@ -1,0 +1,212 @@
+r"""Which parts of a text are private, by patterns that take linear time however hostile the text is.
+
+Texts may be JSON inside JSON: a value may begin after an escaped line end (`\n`), and no match contains a backslash
+or a quote that it would cut in two. Every repetition is bounded or possessive, so that nothing is tried twice.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_agentperf.dataset.scrub_judges import (
+    is_address,
+    is_assigned_secret,
+    is_internal_host,
+    is_machine,
+    is_new,
+    is_password,
+    is_person,
+    is_personal_address,
+    is_secret,
+)
+from pytest_agentperf.dataset.scrub_placeholders import Placeholders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ESCAPED = r"(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4})"
+_BEGIN = rf"(?:(?<![\w.+\\-])|{_ESCAPED})"
+"""Not inside a word, and not right after a backslash: the letter there may belong to it."""
+_END = r"(?![\w-])"
+
+
+class Rule(NamedTuple):
+    """A kind of private value: where a text holds one of `hints`, `pattern`'s group `x` is it if `accepts` says so."""
+
+    kind: str
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+    accepts: Callable[[re.Match[str]], bool]
+    placeholder: Callable[[Placeholders, str], str]
+    everywhere: bool = False
+    """Whether the value is to be replaced wherever else it stands in the trajectory, too."""
+
+
+_PROVIDER_KEYS = (
+    r"sk-(?:ant|or|proj|svcacct|admin)-[\w-]{20,300}+",  # Anthropic, OpenRouter, OpenAI
+    r"sk-[A-Za-z0-9]{20,100}+",  # OpenAI before, DeepSeek and many others
+    r"AIza[\w-]{35}",  # Google
+    r"ya29\.[\w-]{20,300}+",
+    r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}",  # AWS
+    r"gh[pousr]_[A-Za-z0-9]{30,255}+",  # GitHub
+    r"github_pat_\w{22,255}+",
+    r"gl(?:pat|dt|rt|ptt)-[\w-]{20,100}+",  # GitLab
+    r"xox[abeprs]-[A-Za-z0-9-]{10,250}+",  # Slack
+    r"xapp-[A-Za-z0-9-]{10,250}+",
+    r"hf_[A-Za-z0-9]{30,100}+",  # Hugging Face
+    r"(?:gsk|r8|pplx|tvly|xai|nvapi|fw|csk)[-_][A-Za-z0-9_-]{20,150}+",  # Groq, Replicate, Perplexity, ...
+    r"(?:sk|rk|pk|whsec)_(?:live_|test_)?[A-Za-z0-9]{20,250}+",  # Stripe
+    r"SG\.[\w-]{16,32}\.[\w-]{16,64}",  # SendGrid
+    r"npm_[A-Za-z0-9]{36}",
+    r"pypi-[\w-]{50,250}+",
+    r"do[opr]_v1_[0-9a-f]{64}",  # DigitalOcean
+    r"dapi[0-9a-f]{32}",  # Databricks
+    r"AC[0-9a-f]{32}|SK[0-9a-f]{32}",  # Twilio
+    r"\d{8,10}:AA[\w-]{32,34}",  # Telegram
+)
+_PROVIDER_HINTS = """
+    sk- sk_ rk_ pk_ AIza ya29. AKIA ASIA ABIA ACCA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- gldt- glrt- glptt-
+    xox xapp- hf_ gsk_ r8_ pplx- tvly- xai- nvapi- fw_ csk- whsec_ SG. npm_ pypi- _v1_ dapi AC SK :AA
+"""
+_NAMES = (
+    r"(?:pass(?:word|wd|phrase)|pwd|secret(?:[_-]?(?:access[_-]?)?key)?|api[_-]?key|"
+    r"(?:access|account|encryption|signing|subscription)[_-]?key|token|private[_-]?key|credentials?)"
+)
+# A dot at the end is the sentence's.
+_VALUE = r"(?P<x>(?:\.?[A-Za-z0-9_\-+/=~!@#$%^*]){8,200}+)"
+# Code that computes the value is no secret: `password = form2.get(...)`.
+_ASSIGNED = re.compile(
+    rf"{_NAMES}\\?[\"']?\]?(?:\s?:\s?(?:str|string|bytes)\b)?[ \t]{{0,3}}(?::=|=>|[:=])[ \t]{{0,3}}"
+    rf"(?P<quote>\\{{0,3}}[\"'])?{_VALUE}(?![(\[])",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(
+    r"\b(?:bearer|basic|authorization:[ \t]{0,3}token)[ \t]{1,3}(?P<x>[\w.~+/=-]{16,2000}+)", re.IGNORECASE
+)
+_TLDS = (
+    "com|org|net|edu|gov|mil|int|info|biz|io|ai|dev|app|co|me|xyz|cloud|tech|email|online|"
+    "[a-z]{2}(?![A-Za-z(\\[.])"
+)
+_EMAIL = re.compile(
+    rf"{_BEGIN}(?P<x>(?P<local>[A-Za-z0-9._%+-]{{1,64}}+)@(?P<domain>(?:[A-Za-z0-9-]{{1,63}}+\.){{1,6}}(?:{_TLDS})))"
+    r"(?![\w@(-]|\.\w)",
+    re.IGNORECASE,
+)
+_USER = r"(?P<x>[A-Za-z0-9_](?:[.-]?\w){0,31}+)"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}+)"
+_INTERNAL = re.compile(
+    rf"{_BEGIN}(?P<x>(?:{_LABEL}\.){{1,5}}(?:local|internal|corp|intranet|lan|localdomain))(?![\w-]|\.\w|[(=])"
+)
+
+
+RULES = (
+    Rule(
+        "private key",
+        ("PRIVATE KEY",),
+        re.compile(
+            r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?P<x>(?:[A-Za-z0-9+/=\s:,.]|\\[nr]|-(?!-))++)"
+        ),
+        lambda found: len(found["x"]) >= 32 and is_new(found),
+        Placeholders.block,
+    ),
+    Rule(
+        "password in URL",
+        ("://",),
+        re.compile(r"(?<=://)[^\s:/@\"'<>\\]{0,100}+:(?P<x>[^\s/@\"'<>\\]{1,200}+)@"),
+        is_password,
+        Placeholders.secret,
+        everywhere=True,
+    ),
+    Rule(
+        "web token",
+        ("eyJ",),
+        re.compile(rf"{_BEGIN}(?P<x>eyJ[\w-]{{8,4000}}+\.eyJ[\w-]{{8,8000}}+\.[\w-]{{8,4000}}+)"),
+        is_new,
+        Placeholders.dotted,
+        everywhere=True,
+    ),
+    Rule(
+        "provider key",
+        tuple(_PROVIDER_HINTS.split()),
+        re.compile(rf"(?:(?<![\w\\-])|{_ESCAPED})(?P<x>{'|'.join(_PROVIDER_KEYS)}){_END}"),
+        is_secret,
+        Placeholders.provider_key,
+        everywhere=True,
+    ),
+    Rule(
+        "webhook",
+        ("hooks.slack.com", "/api/webhooks/"),
+        re.compile(
+            r"(?:hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks)/(?P<x>[\w/-]{20,150}+)"
+        ),
+        is_secret,
+        Placeholders.secret,
+        everywhere=True,
+    ),
+    Rule("authorization", ("earer", "EARER", "asic", "oken"), _BEARER, is_secret, Placeholders.secret, True),
+    Rule("assigned secret", ("=", ":"), _ASSIGNED, is_assigned_secret, Placeholders.secret, True),
+    Rule("e-mail address", ("@",), _EMAIL, is_personal_address, Placeholders.email),
+    Rule(
+        "home folder",
+        ("/home/", "/Users/", "sers"),
+        re.compile(
+            rf"(?:(?:(?<![\w.])|{_ESCAPED})/(?:home|Users)/|\b[A-Za-z]:(?:\\{{1,4}}|/)Users(?:\\{{1,4}}|/)){_USER}"
+        ),
+        is_person,
+        Placeholders.user,
+    ),
+    Rule(
+        "home folder",
+        ("-Users-", "-home-"),
+        re.compile(r"(?<!\w)-(?:Users|home)-(?P<x>[A-Za-z0-9_]{1,32}+)(?=-)"),
+        is_person,
+        Placeholders.user,
+    ),
+    Rule(
+        "user at a prompt",
+        ("@",),
+        re.compile(rf"{_BEGIN}(?P<x>[a-z_][a-z0-9_-]{{0,31}}+)(?=@[A-Za-z0-9][\w-]{{0,62}}+:[~/])"),
+        is_person,
+        Placeholders.user,
+    ),
+    Rule(
+        "host name",
+        ("@",),
+        re.compile(r"(?<=[a-z0-9_]@)(?P<x>[A-Za-z0-9][\w-]{0,62}+)(?=:[~/])"),
+        is_machine,
+        Placeholders.host,
+    ),
+    Rule(
+        "host name",
+        ("Linux ", "Darwin ", "HOSTNAME"),
+        re.compile(
+            rf"(?:\b|{_ESCAPED})(?:(?:Linux|Darwin) (?=\S{{1,64}} \d{{1,2}}\.\d)|HOSTNAME=)"
+            r"(?P<x>[A-Za-z0-9][\w.-]{0,63}+)"
+        ),
+        is_machine,
+        Placeholders.host,
+    ),
+    Rule(
+        "host name",
+        (".local", ".internal", ".corp", ".intranet", ".lan"),
+        _INTERNAL,
+        is_internal_host,
+        Placeholders.host,
+    ),
+    Rule(
+        "IP address",
+        (".",),
+        re.compile(rf"(?:(?<![\w.])|{_ESCAPED})(?P<x>\d{{1,3}}(?:\.\d{{1,3}}){{3}})(?!\w|\.\w|-[A-Za-z])"),
+        is_address,
+        Placeholders.address,
+    ),
+    Rule(
+        "IP address",
+        (":",),
+        re.compile(r"(?<![\w:.])(?P<x>[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){3,7})(?![\w:.])"),
+        is_address,
+        Placeholders.address,
+    ),
+)
