@@ -69,6 +69,8 @@ class TrajectoryBuilder:
         self._language = language
         self._model = model
         self._messages: dict[bytes, Message] = {}
+        self._keys: dict[int, tuple[Message, bytes]] = {}
+        """Of the last history, by identity: many readers hand over the same messages again and again."""
         self._tool_sets: dict[bytes, tuple[dict[str, Any], ...]] = {}
         self._tools_index: dict[bytes, int] = {}
         self._histories: list[list[bytes]] = []
@@ -78,7 +80,9 @@ class TrajectoryBuilder:
         """Append the next request, its delay known; raises DatasetError for messages that JSON cannot hold."""
         if request.tool_delay_ns is None:
             raise ValueError("a request without a delay: ImportContext.trajectory fills it in")
-        history = [content_key(message) for message in request.messages]
+        keys = [(message, self._key(message)) for message in request.messages]
+        self._keys = {id(message): (message, key) for message, key in keys}
+        history = [key for _, key in keys]
         for key, message in zip(history, request.messages, strict=True):
             self._messages.setdefault(key, message)
         tools_index = None
@@ -88,6 +92,11 @@ class TrajectoryBuilder:
             tools_index = self._tools_index.setdefault(key, len(self._tools_index))
         self._histories.append(history)
         self._turns.append((tools_index, request._replace(messages=(), tools=None)))
+
+    def _key(self, message: Message) -> bytes:
+        known = self._keys.get(id(message))
+        # The identity of a message that is gone may be another's by now: `_keys` holds the messages, too.
+        return content_key(message) if known is None else known[1]
 
     def build(self) -> Trajectory:
         """Return the trajectory of all requests added; raises ValueError where a request has no messages."""
