@@ -185,7 +185,7 @@ def test_hostile_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "turns", "called", "tools"),
     [
-        # Rows: answers, calls (in text but for SWE-Gym, where an answer has up to three), tool definitions.
+        # Rows: answers, calls (in text but for SWE-Gym, where an answer has up to four), tool definitions.
         ("swe-smith", [15, 23], [15, 23], [0, 0]),
         ("swe-gym_openhands_sampled_trajectories", [17, 11], [21, 9], [3, 3]),
         ("nebius_SWE-agent-trajectories", [6, 14], [6, 14], [0, 0]),
