@@ -102,7 +102,7 @@ class SessionRequests:
         self._session = session
         self._notes = notes
         self._where = where
-        self._sent: dict[int, list[Message]] = {}
+        self._sent: dict[tuple[int, ...], list[Message]] = {}
 
     def __iter__(self) -> Iterator[RecordedRequest]:
         """Yield the requests in order."""
@@ -177,8 +177,10 @@ class SessionRequests:
         return history
 
     def _as_sent(self, message: SessionMessage, at_ms: float | None) -> list[Message]:
-        prunable = any(pruned_ms(part) is not None for part in message.parts)
-        if not prunable and (known := self._sent.get(id(message))) is not None:
+        # Its results may have been pruned between two requests, so there is more than one form of a message.
+        pruned = (pruned_ms(part) for part in message.parts)
+        key = (id(message), *(at_ms is not None and one <= at_ms for one in pruned if one is not None))
+        if (known := self._sent.get(key)) is not None:
             return known
         sent: list[Message] = []
         if message.role == "user":
@@ -187,7 +189,7 @@ class SessionRequests:
         elif is_sent_again(message):
             for step in steps(message):
                 sent += step_messages(step.parts, at_ms=at_ms, notes=self._notes, where=self._where)
-        self._sent[id(message)] = sent
+        self._sent[key] = sent
         return sent
 
 
