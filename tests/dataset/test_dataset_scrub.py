@@ -124,6 +124,7 @@ def test_what_is_caught(text: str, expected: str) -> None:
         "password = get_password(user1) token=settings.TOKEN2 api_key=os.environ['API_KEY_1']",
         "password: str = None; token = 'your-token-1'; max_tokens=4096, secret=${SECRET_1} token: xxxxxxxx1",
         "sk-learn sk-estimator-doc-link-something-long sklearn-1.2.3-cp311-manylinux_2_17_x86_64",
+        "fw_device_config_v2_handler_register_1 sk_learn_model_2_with_names hf_model_config_7b_instruct_v2_chat_hf",
         "threading.local() self.internal = 3; settings.local; import jdk.internal.misc",
         "std::vector a::b dead::beef 12:34:56 2024-01-01T10:20:30",
         "https://user:${PASSWORD}@host/ https://github.com/a/b http://a:80/@x",
@@ -135,6 +136,13 @@ def test_what_is_caught(text: str, expected: str) -> None:
 )
 def test_what_is_left_alone(text: str) -> None:
     assert scrubbed(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["sk-" + "proj-{}", "Authorization: Bearer {}", "https://u:{}@h", "ey" + "Ja1b2c3d4.eyJ{}.{}"]
+)
+def test_long_secrets_are_replaced_whole(text: str) -> None:
+    assert RANDOM not in scrubbed(text.replace("{}", RANDOM * 500))
 
 
 def test_private_keys_keep_their_lines() -> None:
