@@ -25,6 +25,7 @@ from pytest_agentperf.core.trajectory import ToolCall
 from pytest_agentperf.dataset.delays import is_tool_time
 from pytest_agentperf.dataset.formats.hashed import (
     MAX_BLOCK_TOKENS,
+    MIN_BLOCK_TOKENS,
     TracedRequest,
     TracePrompts,
     check_blocks,
@@ -57,7 +58,7 @@ class _Session(_Foreign):
 
 
 class _Replay(_Foreign):
-    trace_block_size: Annotated[int, Field(ge=1, le=MAX_BLOCK_TOKENS)]
+    trace_block_size: Annotated[int, Field(ge=MIN_BLOCK_TOKENS, le=MAX_BLOCK_TOKENS)]
     input_length: Count
     input_sequence_hashes: list[int]
 

@@ -1,8 +1,8 @@
 """From block hashes to chat messages: what the readers of traces without text share.
 
-A request of such a trace is a sequence of block keys and two lengths. Its prompt is a stream of tokens: block i is the
-text of its key (`dataset.blocks`). Everything is decided by keys, so requests that begin with the same blocks begin
-with the same messages and the same text, in whatever conversation they are; at the first other key the texts part.
+A request of such a trace is a sequence of block keys and two lengths. Its prompt is a stream of tokens, and a block's
+tokens are decided by its key (`dataset.blocks`). So requests that begin with the same blocks begin with the same
+messages and the same text, in whatever conversation they are; at the first other key the texts part.
 
 - **Messages.** Where a conversation's next request goes on from `input_tokens` of the one before, the answer stood:
   an assistant message of `output_tokens` there, then a user message up to the end. An answer that the next prompt has
@@ -36,7 +36,7 @@ Key = int | str
 TEMPLATE_TOKENS = 4
 """What templates put around a message, about: as the importer counts messages."""
 MAX_PROMPT_TOKENS = 2**23
-MAX_BLOCK_TOKENS = 2**16
+MIN_BLOCK_TOKENS, MAX_BLOCK_TOKENS = 8, 2**16
 _MAX_CONVERSATION_TOKENS = 2**26
 _SHORTEST_MESSAGE = 2 * TEMPLATE_TOKENS
 
@@ -172,13 +172,22 @@ class TracePrompts:
         return [_Span(start, stop, role) for (start, role), stop in zip(cuts, stops, strict=True)]
 
     def _text(self, keys: Sequence[Key], span: _Span) -> str:
-        start = min(span.start + TEMPLATE_TOKENS, span.stop - 1)
-        self._made_tokens += span.stop - start
-        tokens: list[str] = []
-        for index in range(start // self._size, (span.stop - 1) // self._size + 1):
-            block = block_tokens(f"{self._scope}\0{keys[index]}", self._size)
-            tokens += block[max(0, start - index * self._size) : span.stop - index * self._size]
-        return "".join(tokens)
+        """Return a message's text: a sentence begins where it begins, and at each block."""
+        length = max(1, span.stop - span.start - TEMPLATE_TOKENS)
+        self._made_tokens += length
+        index, offset = divmod(span.start, self._size)
+        in_first = self._size - offset - TEMPLATE_TOKENS
+        tokens = self._tokens(keys[index], in_first, f"\0{offset}") if in_first > 0 else []
+        # Where the template's tokens reach into the next block.
+        skipped = max(0, -in_first)
+        while len(tokens) < length:
+            index += 1
+            tokens += self._tokens(keys[index], self._size)[skipped:]
+            skipped = 0
+        return "".join(tokens[:length])
+
+    def _tokens(self, key: Key, n_tokens: int, part: str = "") -> list[str]:
+        return block_tokens(f"{self._scope}\0{key}{part}", n_tokens)
 
 
 def lone_prompt(key: str, input_tokens: int) -> list[Message]:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_agentperf.core.trajectory import ToolCall
 from pytest_agentperf.dataset.formats.hashed import (
     MAX_BLOCK_TOKENS,
+    MIN_BLOCK_TOKENS,
     TracedRequest,
     TracePrompts,
     check_blocks,
@@ -68,7 +69,7 @@ class _Agent(_Foreign):
 
 class _Trace(_Agent):
     id: str | None = None
-    block_size: Annotated[int, Field(ge=1, le=MAX_BLOCK_TOKENS)]
+    block_size: Annotated[int, Field(ge=MIN_BLOCK_TOKENS, le=MAX_BLOCK_TOKENS)]
     hash_id_scope: str = "local"
 
 
