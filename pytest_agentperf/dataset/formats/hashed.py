@@ -12,6 +12,8 @@ messages and the same text, in whatever conversation they are; at the first othe
 - **Replaced histories.** A changed block inside needs no rule: it is another key, hence other text from there on.
 - **Partial blocks.** The end of a prompt is the beginning of the block that a continuing request has there. Thus
   histories grow by whole messages, and requests share what they really shared, less than a block more than recorded.
+- **Forks.** A prompt that ends inside another conversation's answer, or close to its start, ends in a user message all
+  the same; up to 16 of its last tokens are then not shared.
 - **Lengths.** Recorded lengths include what the chat template adds. `TEMPLATE_TOKENS` of each message stand for that,
   so the messages' texts have `input_tokens` less that many each. Prompts too short for it have one word.
 
