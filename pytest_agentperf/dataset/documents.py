@@ -30,7 +30,8 @@ class DatasetMetadata(_Closed):
     """What the author of a dataset states about it.
 
     `tokenizer` names the tokenizer that counted `prompt_tokens` and `output_tokens`, None if the recording
-    server or nobody did; `estimated` says that prompt counts are only estimates, and how they were made.
+    server or nobody did; `estimated` says that counts are only estimates, and how they were made: from bytes, or from word pieces
+    whose cost was calibrated with a tokenizer.
     """
 
     name: Text
@@ -38,7 +39,7 @@ class DatasetMetadata(_Closed):
     licence: Text
     provenance: Text
     tokenizer: Text | None = None
-    estimated: Literal["utf8 bytes / 4"] | None = None
+    estimated: Literal["utf8 bytes / 4", "calibrated bytes per token"] | None = None
 
     @model_validator(mode="after")
     def _counted_or_estimated(self) -> DatasetMetadata:
