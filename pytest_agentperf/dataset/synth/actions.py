@@ -31,7 +31,9 @@ class Actions:
         self.outputs = Outputs(repository, draw)
         self._read_to: dict[str, int] = {}
         self._changes: dict[str, list[tuple[int, list[str], list[str]]]] = {}
-        self._failing = draw.between(1, 4)
+        cases = repository.test_names(repository.outline(thinking.focus))
+        self._cases = draw.sample(cases, min(draw.between(1, 4), len(cases)))
+        self._failing = len(self._cases)
         self._steps: list[str] = []
         self._done = 0
 
@@ -86,9 +88,9 @@ class Actions:
         focus = self._thinking.focus
         near = [focus, repository.test_of(focus), *self.changed_files()]
         unread = [path for path in near if path not in self._read_to]
-        if unread and draw.chance(70):
+        if unread and (draw.chance(70) or tokens < 1_500):
             return unread[0]
-        candidates = [draw.pick((*near, *repository.sources, *repository.sources, *repository.tests)) for _ in range(6)]
+        candidates = [draw.pick((*near, *repository.sources, *repository.sources, *repository.tests)) for _ in range(9)]
         if draw.chance(8):
             candidates.append(draw.pick(repository.documents))
         left = [(repository.size_of(path) * (1 if path not in self._read_to else 2) // 2, path) for path in candidates]
@@ -106,6 +108,8 @@ class Actions:
         offset = self._read_to.get(path, 0)
         if offset >= total - 4 or self._draw.chance(25):
             offset = self._draw.below(total * 2 // 3 + 1) if total > 60 and self._draw.chance(40) else 0
+        if self._repository.size_of(path) * (total - offset) < tokens * total:
+            offset = 0
         text, shown = self.outputs.read(path, offset, tokens)
         self._thinking.see(path, offset, self._repository.lines(path)[offset : offset + shown])
         self._read_to[path] = offset + shown
@@ -162,8 +166,8 @@ class Actions:
     def _write(self, tokens: int) -> Action:
         repository, draw = self._repository, self._draw
         base = self._thinking.focus if draw.chance(50) else repository.test_of(self._thinking.focus)
-        stem, dot, extension = base.rpartition(".")
-        path = f"{stem}_{draw.pick(repository.words)}{dot}{extension}"
+        folder, _, name = base.rpartition("/")
+        path = f"{folder}/{draw.pick(repository.words)}_{name}"
         outline = repository.outline(base)
         writer = repository.writer(base, draw)
         if base in repository.sources:
@@ -230,7 +234,8 @@ class Actions:
         if kind == "search":
             word = self._word()
             return f"rg -n '{word}' | head -n 60", f"Search for {word}", outputs.grep(word, tokens)
-        return f"ls -la {path.rsplit('/', 1)[0]}", "List the directory", outputs.long_listing(tokens)
+        folder = draw.pick((path.rsplit("/", 1)[0], path.split("/")[0]))
+        return f"ls -la {folder}", "List the directory", outputs.long_listing(folder, tokens)
 
     def _tests(self, tokens: int) -> tuple[str, str, str]:
         repository, draw = self._repository, self._draw
@@ -239,8 +244,8 @@ class Actions:
         if self._changes and draw.chance(60):
             self._failing = max(self._failing - draw.between(1, 2), 0)
         elif not self._failing and draw.chance(20):
-            self._failing = draw.between(1, 2)
-        output = self.outputs.tests(test, self._failing, tokens)
+            self._failing = draw.between(1, len(self._cases))
+        output = self.outputs.tests(test, self._cases[: self._failing], tokens)
         return repository.syntax.write("run_cmd", **names), "Run the tests", output
 
     def _history(self, path: str, tokens: int) -> tuple[str, str, str]:

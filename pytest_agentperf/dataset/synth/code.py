@@ -219,7 +219,8 @@ class CodeWriter:
                 self._draw.pick(kinds)()
 
     def _block(self, kind: str, nested: int) -> None:
-        draw, numbers = self._draw, list(self._numbers)
+        draw = self._draw
+        known = list(self._numbers), list(self._lists), list(self._things)
         if kind == "each":
             item = draw.pick(self._words)
             self._add("each", v=self._variable(item), l=self._list())
@@ -243,7 +244,7 @@ class CodeWriter:
             self._depth -= 1
         self._close()
         # Names made inside the block are not known after it.
-        self._numbers = numbers
+        self._numbers, self._lists, self._things = known
 
     def _guard(self) -> None:
         if self._draw.chance(35):
@@ -292,13 +293,24 @@ class CodeWriter:
     def _sum(self) -> str:
         if self._draw.chance(45):
             return self._number()
-        return f"{self._number()} {self._draw.pick('+-*/%+-')} {self._number()}"
+        left = self._number()
+        right = self._other_than(left)
+        return f"{left} {self._draw.pick('+-*/%+-')} {right}"
+
+    def _other_than(self, number: str) -> str:
+        other = self._number()
+        return other if other != number else str(self._draw.between(1, 500))
+
+    def _comparison(self) -> str:
+        left = self._number()
+        right = self._other_than(left)
+        return f"{left} {self._draw.pick(_COMPARISONS)} {right}"
 
     def _condition(self) -> str:
         syntax, draw = self._syntax, self._draw
         kind = draw.below(10)
         if kind < 5:
-            return f"{self._number()} {draw.pick(_COMPARISONS)} {self._number()}"
+            return self._comparison()
         if kind == 5:
             return syntax.write("has", k=self._key(), m=self._own("map"))
         if kind == 6:
@@ -306,8 +318,7 @@ class CodeWriter:
         if kind == 7:
             return syntax.write("isnull", v=self._member())
         joint = syntax.rows[draw.pick(("and", "or"))]
-        left = f"{self._number()} {draw.pick(_COMPARISONS)} {self._number()}"
-        return f"{left}{joint}{self._own('bool')}"
+        return f"{self._comparison()}{joint}{self._own('bool')}"
 
     def _key(self) -> str:
         if self._draw.chance(50):

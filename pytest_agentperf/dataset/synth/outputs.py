@@ -10,7 +10,7 @@ from pytest_agentperf.dataset.synth.prose import sentence
 from pytest_agentperf.dataset.synth.vocabulary import LIBRARIES, PEOPLE, VERBS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_agentperf.dataset.synth.draw import Stream
     from pytest_agentperf.dataset.synth.repository import Repository
@@ -74,14 +74,14 @@ class Outputs:
         start = self._draw.below(max(len(paths) // 2, 1))
         return "\n".join(within((f"{self._repository.root}/{path}" for path in paths[start:]), tokens))
 
-    def long_listing(self, tokens: int) -> str:
+    def long_listing(self, folder: str, tokens: int) -> str:
         """Return what `ls -la` prints for a directory."""
         draw = self._draw
-        names = [path.rsplit("/", 1)[-1] for path in self._repository.paths()]
+        names = [path.rsplit("/", 1)[-1] for path in self._repository.paths() if path.startswith(folder)]
         lines = (
             f"-rw-r--r-- 1 dev dev {draw.between(120, 48000):6} {draw.pick(('Jan', 'Mar', 'May', 'Aug', 'Oct'))} "
             f"{draw.between(1, 28):2} {draw.below(24):02}:{draw.below(60):02} {name}"
-            for name in names[draw.below(6) :]
+            for name in names
         )
         return "\n".join([f"total {draw.between(40, 900)}", *within(lines, tokens * 3 // 4)])
 
@@ -102,8 +102,9 @@ class Outputs:
 
     def _search_order(self) -> Iterator[str]:
         """Yield files somebody opened, then a few more: writing all files to search them would take long."""
-        yield from self._repository.opened()
-        yield from self._draw.sample(self._repository.sources, min(8, len(self._repository.sources)))
+        opened = self._repository.opened()
+        more = self._draw.sample(self._repository.sources, min(8, len(self._repository.sources)))
+        yield from dict.fromkeys((*opened, *more))
 
     def log(self, tokens: int) -> str:
         """Return a commit history, one line a commit."""
@@ -122,13 +123,12 @@ class Outputs:
             return f"{commit} ({author:6} {day} {n + 1:4}) {lines[n]}"
         return "\n".join(within((line(n) for n in range(start, len(lines))), tokens * 3 // 4))
 
-    def tests(self, path: str, failing: int, tokens: int) -> str:
+    def tests(self, path: str, failed: Sequence[str], tokens: int) -> str:
         """Return what the test runner prints about a test file."""
         repository, draw, syntax = self._repository, self._draw, self._repository.syntax
         outline = repository.outline(path)
         names = outline.gaps(syntax) | {"root": repository.root, "f": path, "h": draw.hex(12), "d": "/".join(path.split("/")[:-1])}
         cases = repository.test_names(outline)
-        failed = draw.sample(cases, min(failing, len(cases)))
         numbers = {"k": len(cases), "q": len(failed), "s": str(draw.between(0, 9)), "ms": f"{draw.between(11, 980):03}"}
         lines = syntax.write("run_head", **names, **numbers).split("\n")
         details: list[str] = []
@@ -161,7 +161,7 @@ class Outputs:
     def trace(self, frames: int) -> list[str]:
         """Return the lines of a stack trace through the repository's files."""
         repository, draw, syntax = self._repository, self._draw, self._repository.syntax
-        lines = ["", *syntax.write("trace_head").split("\n")]
+        lines = ["", *syntax.write("trace_head", p=repository.project).split("\n")]
         opened = [path for path in repository.opened() if path in repository.sources]
         for number in range(frames):
             path = draw.pick(opened or repository.sources)

@@ -49,7 +49,7 @@ COMMITS = (
 # What an agent knows while it thinks: {sym} a function, {file} a path, {line} a number, {quote} a line of code it saw,
 # {noun}, {field}, {n}, {test} a test's name.
 THOUGHTS = (
-    "<So|Okay, so|Now|Right,> `{sym}` <is called from|is used by|feeds> `{sym}`<, and that one||, which then> <passes|hands|sends> the {field} <on unchanged|to the {noun}|through>.",
+    "<So|Okay, so|Now|Right,> `{sym}` <is called from|is used by|feeds> `{sym}`, <and that one|and|which then> <passes|hands|sends> the {field} <on unchanged|to the {noun}|through>.",
     "<Looking at|In|Going back to> {file}<:{line}|>, I see `{quote}`.",
     "<That|This> <means|implies|suggests> <that |>the {noun} <is|gets|ends up> <computed|stored|compared> <before|after|without> the {field} <is known|was updated|has been checked>.",
     "<Wait|Hmm|Hold on>, <but |>`{quote}` <would|should|can> only <run|matter|be reached> <if|when> the {field} is <larger than {n}|zero|already set>.",
@@ -74,7 +74,7 @@ THOUGHTS = (
     "<Next|After that|Then> I <run|should run> the tests <of|around> the {noun} <again|once more|to be sure>.",
     "<Alternatively|Or>, the {noun} <could|might> <own|carry|remember> its {field}, and `{sym}` <only|just> <asks for|compares> it.",
     "<The|Its> <type|signature|default> <of|for> `{sym}` <says|is> <a {noun}|a list|optional>, <yet|but|and> <line {line}|the caller> <treats|uses> it as <a number|never empty|a {noun}>.",
-    "<Edge cases|Cases to cover|What can go wrong>: <no {noun}s at all|an expired {noun}|two equal {field}s>, <a {field} of 0|a {field} of {n}|a negative {field}>, <and|or> <a {noun} that was removed meanwhile|a reload in between|an interrupted run>.",
+    "<Edge cases|Cases to cover|What can go wrong>: <no {noun}s at all|an expired {noun}|two {noun}s of equal {field}>, <a {field} of 0|a {field} of {n}|a negative {field}>, <and|or> <a {noun} that was removed meanwhile|a reload in between|an interrupted run>.",
 )
 SAYS = (
     "<Let me|I'll|Now I'll> <look at|read|check|open> <{file}|`{sym}`|the tests of the {noun}>.",

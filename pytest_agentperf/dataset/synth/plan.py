@@ -82,13 +82,11 @@ def plan_trajectory(profile: Profile, number: int, *, seed: int, context_tokens:
     # Long runs read less per turn, or they would not fit any context.
     growth = profile.growth_permille.at(size) * profile.growth_at_turns(turns) // 1000
     limit = min(profile.limit_tokens.at(draw.fraction()), profile.max_context_tokens)
-    if context_tokens > profile.max_context_tokens:
-        stretch = _stretch(profile, context_tokens, size)
-        growth, limit = growth * stretch // 1000, min(limit * stretch // 1000, context_tokens)
-    limit = min(limit, context_tokens)
+    stretch = _stretch(profile, context_tokens, size)
+    limit = min(limit * stretch // 1000, context_tokens)
     task = draw.between(60, 700)
-    base = profile.base_tokens(many_tools) + rules * profile.rule_tokens + tree + task
-    planner = _Planner(profile, draw, trajectory_id, seed, turns, growth, limit, base)
+    base = profile.base_tokens(many_tools) + profile.opening_tokens(rules, tree, task)
+    planner = _Planner(profile, draw, trajectory_id, seed, turns, growth * stretch // 1000, limit, base, stretch)
     return TrajectoryPlan(
         number, trajectory_id, language, many_tools, rules, tree, task, limit, tuple(planner.turns())
     )
@@ -96,15 +94,15 @@ def plan_trajectory(profile: Profile, number: int, *, seed: int, context_tokens:
 
 def _stretch(profile: Profile, context_tokens: int, size: int) -> int:
     """Return, in permille, how much larger a trajectory is when contexts may be longer: only the large ones grow."""
-    most = context_tokens * 1000 // profile.max_context_tokens
-    return 1000 + (most - 1000) * (size >> 32) ** 4 // (ONE >> 32) ** 4
+    most = max(context_tokens * 1000 // profile.max_context_tokens, 1000)
+    return 1000 + (most - 1000) * (size >> 32) ** 4 // (1 << 32) ** 4
 
 
 class _Planner:
     """Walks through one trajectory."""
 
     def __init__(
-        self, profile: Profile, draw: Stream, trajectory: str, seed: int, turns: int, growth: int, limit: int, base: int
+        self, profile: Profile, draw: Stream, trajectory: str, seed: int, turns: int, growth: int, limit: int, base: int, stretch: int
     ) -> None:
         self._profile = profile
         self._draw = draw
@@ -119,7 +117,8 @@ class _Planner:
         self._cleared = 0
         follows = turns > 12 and draw.chance(profile.follow_up_percent)
         self._follow_up = draw.between(turns // 2, turns - 4) if follows else None
-        self._protected = profile.protected_tokens.at(draw.fraction())
+        self._protected = profile.protected_tokens.at(draw.fraction()) * stretch * stretch // 1_000_000
+        self._most_parallel = min(4 * stretch // 1000, 12)
         self._prunes = draw.chance(profile.prune_percent)
 
     def turns(self) -> Iterator[TurnPlan]:
@@ -174,25 +173,33 @@ class _Planner:
         return kind
 
     def _calls(self, kind: str, k: int) -> tuple[CallPlan, ...]:
-        tools = [self._draw.weighted(self._profile.tools[kind])]
-        if kind in ("explore", "search", "read") and self._draw.chance(self._profile.parallel_percent):
-            tools += [tools[0]] * self._draw.between(1, 2)
+        size = self._size(kind)
+        tools = self._tools(kind, size)
         calls = []
         left_ns = self._profile.max_delay_ns
         for position, tool in enumerate(tools):
             fails = self._draw.chance(self._profile.failure_percent)
-            size = self._size(kind, fails) // (1 if len(tools) == 1 else 2)
             delay = draw_delay_ns(tool, self._seed, self._trajectory, k, position, published=True)
             delay = min(delay, left_ns)
             left_ns -= delay
-            calls.append(CallPlan(tool, size, delay, fails))
+            result = self._draw.between(25, 90) if fails else min(size // len(tools), self._profile.most_tokens[kind])
+            calls.append(CallPlan(tool, result, delay, fails))
         return tuple(calls)
 
-    def _size(self, kind: str, fails: bool) -> int:
-        if fails:
-            return self._draw.between(25, 90)
+    def _tools(self, kind: str, size: int) -> list[str]:
+        """Return the tools to call; those of one answer do the same to different things, like reading three files."""
+        tool = self._draw.weighted(self._profile.tools[kind])
+        count = 1
+        if kind in ("explore", "search", "read"):
+            if self._draw.chance(self._profile.parallel_percent):
+                count = self._draw.between(2, 3)
+            # Large amounts do not come out of one file.
+            count = max(count, min(-(-size // self._profile.most_tokens[kind]), self._most_parallel))
+        return [tool] * count
+
+    def _size(self, kind: str) -> int:
         drawn = self._profile.results[kind].at(self._draw.fraction())
         if kind in ("edit", "write", "todo"):
             return drawn
         # No single result may fill what is left of the context.
-        return max(20, min(drawn * self._growth // 1000, self._limit // 3, 60_000))
+        return max(20, min(drawn * self._growth // 1000, self._limit // 3))

@@ -28,6 +28,7 @@ class Profile:
     limit_tokens: Quantiles
     protected_tokens: Quantiles
     results: Mapping[str, Quantiles]
+    most_tokens: Mapping[str, int]
     kinds: tuple[Weights, Weights, Weights]
     tools: Mapping[str, Weights]
     max_context_tokens: int
@@ -56,6 +57,10 @@ class Profile:
         """Return how many tokens system prompt and tools have."""
         return self.many_tools_tokens if many_tools else self.few_tools_tokens
 
+    def opening_tokens(self, rules: int, tree: int, task: int) -> int:
+        """Return how many tokens the repository's rules and files and the task add before the first answer."""
+        return rules * self.rule_tokens + tree * 7 // 10 + task * 84 // 100 + 50
+
     def growth_at_turns(self, turns: int) -> int:
         """Return the factor, in permille, for runs of that many turns."""
         return self.growth_by_turns.at(turns * ONE // 1000)
@@ -72,7 +77,7 @@ AA_AGENTPERF_2026_06 = Profile(
     output_tokens=Quantiles(
         ((0, 38), (100, 64), (250, 95), (500, 150), (750, 320), (900, 1_050), (950, 2_000), (990, 4_600), (1000, 9_500))
     ),
-    growth_permille=Quantiles(((0, 120), (250, 300), (500, 520), (750, 950), (900, 1_700), (970, 3_200), (1000, 6_500))),
+    growth_permille=Quantiles(((0, 120), (250, 310), (500, 530), (750, 970), (900, 1_730), (970, 3_300), (1000, 7_000))),
     growth_by_turns=Quantiles(((0, 1_600), (20, 1_300), (50, 650), (100, 350), (200, 200), (1000, 200))),
     limit_tokens=Quantiles(((0, 36_000), (250, 60_000), (500, 96_000), (750, 124_000), (1000, 131_000))),
     protected_tokens=Quantiles(((0, 6_000), (500, 14_000), (1000, 40_000))),
@@ -88,6 +93,10 @@ AA_AGENTPERF_2026_06 = Profile(
         "history": Quantiles(((0, 60), (250, 200), (500, 500), (750, 1_100), (900, 2_200), (1000, 5_000))),
         "run": Quantiles(((0, 40), (250, 150), (500, 500), (750, 1_500), (900, 4_000), (1000, 14_000))),
         "fetch": Quantiles(((0, 300), (500, 1_800), (1000, 8_000))),
+    },
+    most_tokens={
+        "explore": 1_400, "search": 2_200, "read": 5_000, "edit": 600, "write": 200, "todo": 260, "test": 2_000,
+        "build": 3_500, "history": 4_000, "run": 40_000, "fetch": 12_000,
     },
     kinds=(
         (("explore", 24), ("search", 26), ("read", 32), ("history", 6), ("test", 6), ("run", 4), ("todo", 5), ("fetch", 1)),
@@ -109,10 +118,10 @@ AA_AGENTPERF_2026_06 = Profile(
     },
     max_context_tokens=131_072,
     max_delay_ns=5_000_000_000,
-    few_tools_tokens=4_700,
-    many_tools_tokens=8_500,
+    few_tools_tokens=4_350,
+    many_tools_tokens=7_135,
     many_tools_percent=45,
-    rule_tokens=26,
+    rule_tokens=17,
     summary_tokens=1_100,
     cleared_tokens=8,
     follow_up_percent=22,

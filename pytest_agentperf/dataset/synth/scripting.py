@@ -7,7 +7,7 @@ PYTHON = Syntax(
     "py",
     "snake",
     "    ",
-    table(r"""
+    table(r'''
 path: src/@p@/@a@/@m@.py
 test_path: tests/@a@/test_@m@.py
 manifest: pyproject.toml
@@ -80,7 +80,7 @@ trace_end: ValueError: @x@
 build_cmd: mypy src && ruff check src tests
 diagnostic: @f@:@l@: @k@: @x@  [@code@]
 build_ok: Success: no issues found in @k@ source files
-"""),
+'''),
 )
 
 TYPESCRIPT = Syntax(
@@ -114,7 +114,7 @@ else: } else {
 each: for (const @v@ of @l@) {
 while: while (@c@) {
 raise: throw new RangeError(`@x@: ${@v@}`)
-log: logger.debug({ @v@ }, "@x@")
+log: logger.debug({ value: @v@ }, "@x@")
 ret: return @e@
 push: @l@.push(@e@)
 has: @m@.has(@k@)

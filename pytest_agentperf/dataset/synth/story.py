@@ -23,6 +23,7 @@ from pytest_agentperf.dataset.synth.thinking import Thinking
 from pytest_agentperf.dataset.synth.tokens import (
     MESSAGE_TOKENS,
     REQUEST_TOKENS,
+    TURN_TOKENS,
     answer_tokens,
     call_tokens,
     text_tokens,
@@ -184,7 +185,7 @@ class _Story:
     def _say(self, turn: TurnPlan, calls: list[tuple[str, Action]]) -> int:
         """Add the assistant's message around its calls; return the answer's tokens."""
         cost = sum(call_tokens(action.tool, action.arguments) for _, action in calls)
-        left = turn.output_tokens - cost
+        left = turn.output_tokens - answer_tokens("", "", cost)
         content = self._thinking.remark() if left > 60 and self._draw.chance(45) else ""
         reasoning = self._thinking.reasoning(max(left - text_tokens(content), 8))
         tool_calls = [
@@ -197,14 +198,15 @@ class _Story:
         ]
         tokens = answer_tokens(reasoning, content, cost)
         message = {"role": "assistant", "reasoning_content": reasoning, "content": content, "tool_calls": tool_calls}
-        self._add(message, tokens)
+        self._add(message, tokens + TURN_TOKENS)
         return tokens
 
     def _answer(self, turn: TurnPlan) -> int:
         spoken = self._thinking.answer(min(turn.output_tokens * 2 // 3, 220))
         reasoning = self._thinking.reasoning(max(turn.output_tokens - text_tokens(spoken), 8))
         tokens = answer_tokens(reasoning, spoken, 0)
-        self._add({"role": "assistant", "reasoning_content": reasoning, "content": spoken}, tokens)
+        message = {"role": "assistant", "reasoning_content": reasoning, "content": spoken}
+        self._add(message, tokens + TURN_TOKENS)
         return tokens
 
 
