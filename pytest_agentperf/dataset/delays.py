@@ -27,7 +27,7 @@ _DISTRIBUTIONS_MS: dict[str, tuple[int, ...]] = {
     "web": (200, 450, 700, 1_200, 2_400, 4_800, 20_000),
     "other": (10, 26, 40, 88, 1_120, 4_300, 39_000),
 }
-# The published workload says: <0.1 s to 5 s, median ~1 s. Its tools ran in containers, slower than those measured above.
+# The published workload says: <0.1 s to 5 s, median ~1 s. Its tools ran in containers, slower.
 _PUBLISHED_MS: dict[str, tuple[int, ...]] = {
     "shell": (60, 450, 850, 1_600, 2_700, 4_100, 5_000),
     "read": (30, 130, 300, 620, 1_150, 2_000, 4_000),

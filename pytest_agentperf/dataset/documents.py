@@ -30,8 +30,8 @@ class DatasetMetadata(_Closed):
     """What the author of a dataset states about it.
 
     `tokenizer` names the tokenizer that counted `prompt_tokens` and `output_tokens`, None if the recording
-    server or nobody did; `estimated` says that counts are only estimates, and how they were made: from bytes, or from word pieces
-    whose cost was calibrated with a tokenizer.
+    server or nobody did; `estimated` says that counts are only estimates, and how they were made: from
+    bytes, or from the pieces of words, whose cost was calibrated with a tokenizer.
     """
 
     name: Text

@@ -63,7 +63,9 @@ class Actions:
         outline = repository.outline(self._thinking.focus)
         function = repository.syntax.function_name(draw.pick(outline.functions))
         field = repository.syntax.variable_name(draw.pick(outline.fields)[0])
-        return draw.pick((function, field, draw.pick(repository.words), repository.syntax.type_name(outline.module)))
+        return draw.pick(
+            (function, field, draw.pick(repository.words), repository.syntax.type_name(outline.module))
+        )
 
     def _look(self, tool: str, tokens: int, *, fails: bool) -> Action:
         repository, draw = self._repository, self._draw
@@ -74,8 +76,12 @@ class Actions:
                 arguments["include"] = f"*.{repository.syntax.extension}"
             return Action(tool, arguments, "No files found" if fails else self.outputs.grep(word, tokens))
         if tool == "glob":
-            pattern = draw.pick((f"**/*.{repository.syntax.extension}", f"**/*{draw.pick(repository.words)}*", "**/*"))
-            return Action(tool, {"pattern": pattern}, "No files found" if fails else self.outputs.paths(tokens))
+            pattern = draw.pick(
+                (f"**/*.{repository.syntax.extension}", f"**/*{draw.pick(repository.words)}*", "**/*")
+            )
+            return Action(
+                tool, {"pattern": pattern}, "No files found" if fails else self.outputs.paths(tokens)
+            )
         if tool == "list":
             return Action(tool, {"path": repository.root}, self.outputs.tree(tokens))
         url = f"https://docs.example.org/{draw.pick(repository.words)}/{draw.pick(repository.words)}"
@@ -90,10 +96,15 @@ class Actions:
         unread = [path for path in near if path not in self._read_to]
         if unread and (draw.chance(70) or tokens < 1_500):
             return unread[0]
-        candidates = [draw.pick((*near, *repository.sources, *repository.sources, *repository.tests)) for _ in range(9)]
+        candidates = [
+            draw.pick((*near, *repository.sources, *repository.sources, *repository.tests)) for _ in range(9)
+        ]
         if draw.chance(8):
             candidates.append(draw.pick(repository.documents))
-        left = [(repository.size_of(path) * (1 if path not in self._read_to else 2) // 2, path) for path in candidates]
+        left = [
+            (repository.size_of(path) * (1 if path not in self._read_to else 2) // 2, path)
+            for path in candidates
+        ]
         fitting = [path for size, path in left if size * 2 >= tokens]
         return fitting[0] if fitting else max(left)[1]
 
@@ -133,14 +144,22 @@ class Actions:
         wanted = max(argument_tokens - sum(map(len, old)) * 3 // 10, 12)
         added = within(repository.writer(path, draw).write_statements(wanted // 14 + 2, depth), wanted)
         new = [*old[: draw.below(count + 1)], *added]
-        arguments = {"filePath": self._absolute(path), "oldString": "\n".join(old), "newString": "\n".join(new)}
+        arguments = {
+            "filePath": self._absolute(path),
+            "oldString": "\n".join(old),
+            "newString": "\n".join(new),
+        }
         if fails:
-            return Action("edit", arguments, "Error: oldString not found in content. Read the file again and retry.")
+            return Action(
+                "edit", arguments, "Error: oldString not found in content. Read the file again and retry."
+            )
         self._apply(path, at, old, new)
         result = "Edit applied successfully."
         if result_tokens > 60:
             found = self.outputs.build(True, result_tokens - 20)
-            result += f"\n\nLSP errors detected in this file, please fix:\n<diagnostics>\n{found}\n</diagnostics>"
+            result += (
+                f"\n\nLSP errors detected in this file, please fix:\n<diagnostics>\n{found}\n</diagnostics>"
+            )
         return Action("edit", arguments, result)
 
     def _place(self, lines: list[str]) -> tuple[int, int]:
@@ -175,13 +194,19 @@ class Actions:
         else:
             lines = writer.write_tests(draw.sample(repository.test_names(outline), len(outline.functions)))
         while sum(map(len, lines)) * 3 < tokens * 10:
-            lines = [*lines, "", *repository.writer(base, draw).write_function(draw.pick(outline.functions) + "_again")]
+            lines = [
+                *lines,
+                "",
+                *repository.writer(base, draw).write_function(draw.pick(outline.functions) + "_again"),
+            ]
         lines = within(lines, tokens)
         repository.add_file(path, lines)
         self._changes.setdefault(path, [])
         self._read_to[path] = len(lines)
         content = "\n".join(lines) + "\n"
-        return Action("write", {"filePath": self._absolute(path), "content": content}, "Wrote file successfully.")
+        return Action(
+            "write", {"filePath": self._absolute(path), "content": content}, "Wrote file successfully."
+        )
 
     def _plan_steps(self) -> Action:
         if not self._steps or self._done >= len(self._steps):
@@ -218,19 +243,37 @@ class Actions:
         if kind == "build":
             problems = draw.chance(45) or tokens > 500
             if not problems:
-                return repository.syntax.rows["build_cmd"], "Build and check the project", outputs.build(False, tokens)
-            return repository.syntax.rows["build_cmd"], "Build and check the project", outputs.build(True, tokens)
+                return (
+                    repository.syntax.rows["build_cmd"],
+                    "Build and check the project",
+                    outputs.build(False, tokens),
+                )
+            return (
+                repository.syntax.rows["build_cmd"],
+                "Build and check the project",
+                outputs.build(True, tokens),
+            )
         if kind == "history":
             return self._history(path, tokens)
         if kind == "run":
             name = f"{draw.pick(repository.words)}-{draw.pick(repository.areas)}.log"
-            command = f"make {draw.pick(('run', 'demo', 'serve-once'))} 2>&1 | tail -n {draw.between(3, 20) * 10}"
-            return draw.pick((command, f"tail -n 200 var/log/{name}")), "Look at the output", outputs.application_log(tokens)
+            command = (
+                f"make {draw.pick(('run', 'demo', 'serve-once'))} 2>&1 | tail -n {draw.between(3, 20) * 10}"
+            )
+            return (
+                draw.pick((command, f"tail -n 200 var/log/{name}")),
+                "Look at the output",
+                outputs.application_log(tokens),
+            )
         if kind == "read":
             start = draw.below(max(len(repository.lines(path)) // 2, 1))
             shown = within(repository.lines(path)[start:], tokens)
             self._thinking.see(path, start, shown)
-            return f"sed -n '{start + 1},{start + len(shown)}p' {path}", "Show a part of the file", "\n".join(shown)
+            return (
+                f"sed -n '{start + 1},{start + len(shown)}p' {path}",
+                "Show a part of the file",
+                "\n".join(shown),
+            )
         if kind == "search":
             word = self._word()
             return f"rg -n '{word}' | head -n 60", f"Search for {word}", outputs.grep(word, tokens)
@@ -240,7 +283,10 @@ class Actions:
     def _tests(self, tokens: int) -> tuple[str, str, str]:
         repository, draw = self._repository, self._draw
         test = repository.test_of(self._thinking.focus)
-        names = repository.outline(test).gaps(repository.syntax) | {"f": test, "d": "/".join(test.split("/")[:-1])}
+        names = repository.outline(test).gaps(repository.syntax) | {
+            "f": test,
+            "d": "/".join(test.split("/")[:-1]),
+        }
         if self._changes and draw.chance(60):
             self._failing = max(self._failing - draw.between(1, 2), 0)
         elif not self._failing and draw.chance(20):
@@ -251,7 +297,11 @@ class Actions:
     def _history(self, path: str, tokens: int) -> tuple[str, str, str]:
         kind = self._draw.below(3)
         if kind == 0 and self._changes:
-            parts = [self.outputs.diff(changed, changes, tokens) for changed, changes in self._changes.items() if changes]
+            parts = [
+                self.outputs.diff(changed, changes, tokens)
+                for changed, changes in self._changes.items()
+                if changes
+            ]
             if parts:
                 return "git diff", "Show my changes", "\n".join(within("\n".join(parts).split("\n"), tokens))
         if kind == 1:

@@ -151,7 +151,7 @@ class CodeWriter:
         self._doc(DOCS)
         self._add("class", c=name)
         for field, kind in self._outline.fields:
-            empty = _EMPTY_VALUE[kind]
+            empty = f"first_{kind}" if f"first_{kind}" in self._syntax.rows else _EMPTY_VALUE[kind]
             value = self._syntax.write(empty) if empty in self._syntax.rows else empty
             self._add("field", n=self._syntax.variable_name(field), y=self._type(kind), z=value)
         if self._syntax.rows["after_fields"]:
@@ -342,7 +342,9 @@ class CodeWriter:
         self._add("let", v=self._syntax.variable_name(name), e=expression)
 
     def _new_name(self) -> str:
-        prefix = self._draw.pick(("", "", "", "next_", "old_", "total_", "current_", "first_", "last_", "max_"))
+        prefix = self._draw.pick(
+            ("", "", "", "next_", "old_", "total_", "current_", "first_", "last_", "max_")
+        )
         return prefix + self._draw.pick(self._words)
 
     def _let_number(self) -> None:

@@ -152,7 +152,7 @@ run_head:    Compiling @p@-@a@ v0.4.2 (@root@/crates/@a@)\n    Finished `test` p
 run_ok: test @n@ ... ok
 run_bad: test @n@ ... FAILED
 block: ---- @n@ stdout ----\nthread '@n@' panicked at @f@:@l@:5:\nassertion `left == right` failed\n  left: @got@\n right: @want@\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-run_sum: test result: FAILED. @k@ passed; @q@ failed; 0 ignored; 0 measured; 0 filtered out; finished in @s@.@ms@s
+run_sum: test result: FAILED. @good@ passed; @q@ failed; 0 ignored; 0 measured; 0 filtered out; finished in @s@.@ms@s
 trace_head: thread 'main' panicked:\nstack backtrace:
 trace:   @k@: @p@::@m@::@n@\n             at ./@f@:@l@:13
 trace_end: Error: @x@

@@ -79,8 +79,13 @@ def _markdown(path: str, repository: Repository, draw: Stream, gaps: Gaps) -> li
     lines = [f"# {path.removesuffix('.md').split('/')[-1].capitalize()}", ""]
     if path == "CHANGELOG.md":
         for minor in range(draw.between(6, 18), 0, -1):
-            lines += [f"## 0.{minor}.{draw.below(4)} - 2024-{draw.between(1, 12):02}-{draw.between(1, 28):02}", ""]
-            lines += [f"- {sentence(draw.pick(COMMITS), draw, gaps)}" for _ in range(draw.between(2, 8))] + [""]
+            lines += [
+                f"## 0.{minor}.{draw.below(4)} - 2024-{draw.between(1, 12):02}-{draw.between(1, 28):02}",
+                "",
+            ]
+            lines += [f"- {sentence(draw.pick(COMMITS), draw, gaps)}" for _ in range(draw.between(2, 8))] + [
+                ""
+            ]
         return lines
     for _ in range(draw.between(4, 12)):
         lines += [f"## {draw.pick(VERBS).capitalize()} {draw.pick(repository.words)}s", ""]
@@ -93,9 +98,17 @@ def _markdown(path: str, repository: Repository, draw: Stream, gaps: Gaps) -> li
 def _ci(repository: Repository, draw: Stream) -> list[str]:
     lines = ["name: ci", "on:", "  push:", "    branches: [main]", "  pull_request:", "jobs:"]
     for area in repository.areas[: draw.between(2, 4)]:
-        lines += [f"  {area}:", "    runs-on: ubuntu-24.04", f"    timeout-minutes: {draw.between(5, 40)}", "    steps:"]
+        lines += [
+            f"  {area}:",
+            "    runs-on: ubuntu-24.04",
+            f"    timeout-minutes: {draw.between(5, 40)}",
+            "    steps:",
+        ]
         lines += ["      - uses: actions/checkout@v4", f"      - run: {repository.syntax.rows['build_cmd']}"]
-        lines += [f"      - run: make {draw.pick(VERBS)}-{draw.pick(repository.words)}" for _ in range(draw.between(1, 3))]
+        lines += [
+            f"      - run: make {draw.pick(VERBS)}-{draw.pick(repository.words)}"
+            for _ in range(draw.between(1, 3))
+        ]
     return lines
 
 
@@ -105,8 +118,23 @@ def _manifest(path: str, repository: Repository, draw: Stream) -> list[str]:
     pairs = list(zip(libraries, versions, strict=True))
     if path.endswith(".json"):
         body = [f'    "{name}": "^{version}",' for name, version in pairs]
-        return ["{", f'  "name": "{repository.project}",', '  "private": true,', '  "dependencies": {', *body, "  }", "}"]
+        return [
+            "{",
+            f'  "name": "{repository.project}",',
+            '  "private": true,',
+            '  "dependencies": {',
+            *body,
+            "  }",
+            "}",
+        ]
     if path.endswith(".toml"):
         body = [f'{name} = "{version}"' for name, version in pairs]
-        return ["[project]", f'name = "{repository.project}"', 'version = "0.4.2"', "", "[dependencies]", *body]
+        return [
+            "[project]",
+            f'name = "{repository.project}"',
+            'version = "0.4.2"',
+            "",
+            "[dependencies]",
+            *body,
+        ]
     return [f"# {repository.project}", *(f"{name} {version}" for name, version in pairs)]

@@ -44,7 +44,11 @@ def synthesize(
     )
     write = partial(write_trajectory, profile=chosen.name, seed=seed)
     count = min(workers or os.cpu_count() or 1, trajectories)
-    made = map(write, plans) if count <= 1 or trajectories < _FEW_TRAJECTORIES else _parallel(write, plans, count)
+    made = (
+        map(write, plans)
+        if count <= 1 or trajectories < _FEW_TRAJECTORIES
+        else _parallel(write, plans, count)
+    )
     for done, trajectory in enumerate(made, 1):
         yield trajectory
         if progress is not None:

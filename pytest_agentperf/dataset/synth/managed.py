@@ -127,7 +127,7 @@ run_head:   Determining projects to restore...\n  @p_type@.@a_type@ -> @root@/bi
 run_ok:   Passed @p_type@.@a_type@.Tests.@t@Tests.@n_type@ [@ms@ ms]
 run_bad:   Failed @p_type@.@a_type@.Tests.@t@Tests.@n_type@ [@ms@ ms]
 block:   Error Message:\n   Assert.Equal() Failure: Values differ\nExpected: @want@\nActual:   @got@\n  Stack Trace:\n     at @p_type@.@a_type@.Tests.@t@Tests.@n_type@() in @root@/@f@:line @l@
-run_sum: Failed!  - Failed: @q@, Passed: @k@, Skipped: 0, Duration: @ms@ ms - @p_type@.@a_type@.Tests.dll (net8.0)
+run_sum: Failed!  - Failed: @q@, Passed: @good@, Skipped: 0, Duration: @ms@ ms - @p_type@.@a_type@.Tests.dll (net8.0)
 trace_head: Unhandled exception. System.InvalidOperationException: operation is not valid
 trace:    at @p_type@.@a_type@.@t@.@n@() in @root@/@f@:line @l@
 trace_end:  ---> System.ArgumentOutOfRangeException: @x@

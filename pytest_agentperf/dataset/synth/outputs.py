@@ -90,7 +90,11 @@ class Outputs:
         blocks: list[str] = []
         found = 0
         for path in self._search_order():
-            hits = [f"  Line {n}: {line}" for n, line in enumerate(self._repository.lines(path), 1) if word in line]
+            hits = [
+                f"  Line {n}: {line}"
+                for n, line in enumerate(self._repository.lines(path), 1)
+                if word in line
+            ]
             if hits:
                 blocks += [f"{self._repository.root}/{path}:", *hits, ""]
                 found += len(hits)
@@ -117,34 +121,63 @@ class Outputs:
         draw = self._draw
         lines = self._repository.lines(path)
         start = draw.below(max(len(lines) * 2 // 3, 1))
-        authors = [(draw.hex(8), draw.pick(PEOPLE), f"2024-{draw.between(1, 12):02}-{draw.between(1, 28):02}") for _ in range(7)]
+        authors = [
+            (draw.hex(8), draw.pick(PEOPLE), f"2024-{draw.between(1, 12):02}-{draw.between(1, 28):02}")
+            for _ in range(7)
+        ]
+
         def line(n: int) -> str:
             commit, author, day = draw.pick(authors)
             return f"{commit} ({author:6} {day} {n + 1:4}) {lines[n]}"
+
         return "\n".join(within((line(n) for n in range(start, len(lines))), tokens * 3 // 4))
 
     def tests(self, path: str, failed: Sequence[str], tokens: int) -> str:
         """Return what the test runner prints about a test file."""
         repository, draw, syntax = self._repository, self._draw, self._repository.syntax
         outline = repository.outline(path)
-        names = outline.gaps(syntax) | {"root": repository.root, "f": path, "h": draw.hex(12), "d": "/".join(path.split("/")[:-1])}
+        names = outline.gaps(syntax) | {
+            "root": repository.root,
+            "f": path,
+            "h": draw.hex(12),
+            "d": "/".join(path.split("/")[:-1]),
+        }
         cases = repository.test_names(outline)
-        numbers = {"k": len(cases), "q": len(failed), "s": str(draw.between(0, 9)), "ms": f"{draw.between(11, 980):03}"}
+        numbers: dict[str, str | int] = {
+            "k": len(cases),
+            "q": len(failed),
+            "good": len(cases) - len(failed),
+            "s": str(draw.between(0, 9)),
+            "ms": f"{draw.between(11, 980):03}",
+        }
         lines = syntax.write("run_head", **names, **numbers).split("\n")
         details: list[str] = []
         for case in failed:
             details += ["", *self._failure(case, names, numbers)]
         tail = ["", *syntax.write("run_sum", **(numbers | names)).split("\n")]
         if not failed:
-            tail = [line.replace("FAILED", "ok").replace("FAIL", "ok").replace("[ERROR]", "[INFO]") for line in tail]
+            tail = [
+                line.replace("FAILED", "ok").replace("FAIL", "ok").replace("[ERROR]", "[INFO]")
+                for line in tail
+            ]
         rest = tokens - sum(map(len, (*lines, *details, *tail))) * 10 // _BYTES_PER_10_TOKENS
         results = (self._result(case, case in failed, names) for case in cases)
         return "\n".join([*lines, *within(results, max(rest, 1)), *within(details, tokens), *tail])
 
     def _result(self, case: str, failed: bool, names: dict[str, str]) -> str:
         draw, syntax = self._draw, self._repository.syntax
-        numbers = {"k": str(draw.between(1, 60)), "q": "1", "s": "0", "ms": f"{draw.between(1, 970):03}", "l": str(draw.between(20, 300))}
-        named = {"n": syntax.function_name(case), "n_type": syntax.type_name(case), "w": case.replace("_", " ")}
+        numbers = {
+            "k": str(draw.between(1, 60)),
+            "q": "1",
+            "s": "0",
+            "ms": f"{draw.between(1, 970):03}",
+            "l": str(draw.between(20, 300)),
+        }
+        named = {
+            "n": syntax.function_name(case),
+            "n_type": syntax.type_name(case),
+            "w": case.replace("_", " "),
+        }
         values = {"want": str(draw.below(90)), "got": str(draw.below(90))}
         return syntax.write("run_bad" if failed else "run_ok", **(names | numbers | named | values))
 
@@ -152,10 +185,27 @@ class Outputs:
         draw, syntax, repository = self._draw, self._repository.syntax, self._repository
         noun, field = draw.pick(repository.words), draw.pick(repository.modules[0].fields)[0]
         actual = syntax.write("of", v=syntax.variable_name(noun), f=syntax.variable_name(field))
-        got, want = draw.pick(((draw.below(500), draw.below(500)), (draw.below(9), draw.below(9)), ("[]", draw.below(40))))
-        named = {"n": syntax.function_name(case), "n_type": syntax.type_name(case), "w": case.replace("_", " ")}
-        values = {"a": actual, "b": str(want), "got": str(got), "want": str(want), "l": str(draw.between(20, 300)), "x": noun}
-        block = syntax.write("block", **(names | numbers | named | {k: v for k, v in values.items() if k != "a"} | {"a": actual}))
+        got, want = draw.pick(
+            ((draw.below(500), draw.below(500)), (draw.below(9), draw.below(9)), ("[]", draw.below(40)))
+        )
+        want = want + 1 if got == want else want
+        named = {
+            "n": syntax.function_name(case),
+            "n_type": syntax.type_name(case),
+            "w": case.replace("_", " "),
+        }
+        values = {
+            "a": actual,
+            "b": str(want),
+            "got": str(got),
+            "want": str(want),
+            "l": str(draw.between(20, 300)),
+            "x": noun,
+        }
+        block = syntax.write(
+            "block",
+            **(names | numbers | named | {k: v for k, v in values.items() if k != "a"} | {"a": actual}),
+        )
         return [*block.split("\n"), *(self.trace(draw.between(2, 7)) if draw.chance(35) else [])]
 
     def trace(self, frames: int) -> list[str]:
@@ -168,9 +218,16 @@ class Outputs:
             outline = repository.outline(path)
             content = repository.lines(path)
             at = draw.below(len(content))
-            gaps = outline.gaps(syntax) | {"root": repository.root, "f": path, "l": str(at + 1), "h": draw.hex(12)}
+            gaps = outline.gaps(syntax) | {
+                "root": repository.root,
+                "f": path,
+                "l": str(at + 1),
+                "h": draw.hex(12),
+            }
             name = syntax.function_name(draw.pick(outline.functions))
-            lines += syntax.write("trace", n=name, k=number, x=content[at].strip() or "...", **gaps).split("\n")
+            lines += syntax.write("trace", n=name, k=number, x=content[at].strip() or "...", **gaps).split(
+                "\n"
+            )
         return [*lines, *syntax.write("trace_end", x=sentence(draw.pick(LOGS), draw, self._gaps)).split("\n")]
 
     def build(self, problems: bool, tokens: int) -> str:

@@ -44,7 +44,7 @@ COMMITS = (
     "<speed up|cache|avoid> <repeated|needless|slow> {noun} <lookups|copies|scans>",
     "<bump|upgrade> {lib} to {n}.{n}",
     "<do not|never> <drop|keep|log> {noun}s <without|with an empty> {field}",
-    "revert \"<change|allow|rework> {noun} {field}\"",
+    'revert "<change|allow|rework> {noun} {field}"',
 )
 # What an agent knows while it thinks: {sym} a function, {file} a path, {line} a number, {quote} a line of code it saw,
 # {noun}, {field}, {n}, {test} a test's name.

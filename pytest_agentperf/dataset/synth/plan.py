@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.dataset.delays import draw_delay_ns
-from pytest_agentperf.dataset.synth.draw import ONE, Stream, even_fraction
+from pytest_agentperf.dataset.synth.draw import Stream, even_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,9 @@ def plan_trajectories(
         yield plan_trajectory(profile, number, seed=seed, context_tokens=context, width=width)
 
 
-def plan_trajectory(profile: Profile, number: int, *, seed: int, context_tokens: int, width: int = 4) -> TrajectoryPlan:
+def plan_trajectory(
+    profile: Profile, number: int, *, seed: int, context_tokens: int, width: int = 4
+) -> TrajectoryPlan:
     """Return one trajectory's plan."""
     draw = Stream(profile.name, seed, "plan", number)
     turns = profile.turns.at(even_fraction(seed, 0, number))
@@ -86,7 +88,9 @@ def plan_trajectory(profile: Profile, number: int, *, seed: int, context_tokens:
     limit = min(limit * stretch // 1000, context_tokens)
     task = draw.between(60, 700)
     base = profile.base_tokens(many_tools) + profile.opening_tokens(rules, tree, task)
-    planner = _Planner(profile, draw, trajectory_id, seed, turns, growth * stretch // 1000, limit, base, stretch)
+    planner = _Planner(
+        profile, draw, trajectory_id, seed, turns, growth * stretch // 1000, limit, base, stretch
+    )
     return TrajectoryPlan(
         number, trajectory_id, language, many_tools, rules, tree, task, limit, tuple(planner.turns())
     )
@@ -102,7 +106,16 @@ class _Planner:
     """Walks through one trajectory."""
 
     def __init__(
-        self, profile: Profile, draw: Stream, trajectory: str, seed: int, turns: int, growth: int, limit: int, base: int, stretch: int
+        self,
+        profile: Profile,
+        draw: Stream,
+        trajectory: str,
+        seed: int,
+        turns: int,
+        growth: int,
+        limit: int,
+        base: int,
+        stretch: int,
     ) -> None:
         self._profile = profile
         self._draw = draw
@@ -182,7 +195,11 @@ class _Planner:
             delay = draw_delay_ns(tool, self._seed, self._trajectory, k, position, published=True)
             delay = min(delay, left_ns)
             left_ns -= delay
-            result = self._draw.between(25, 90) if fails else min(size // len(tools), self._profile.most_tokens[kind])
+            result = (
+                self._draw.between(25, 90)
+                if fails
+                else min(size // len(tools), self._profile.most_tokens[kind])
+            )
             calls.append(CallPlan(tool, result, delay, fails))
         return tuple(calls)
 

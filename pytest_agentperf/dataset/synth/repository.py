@@ -64,7 +64,9 @@ class Repository:
 
     def _module_name(self, draw: Stream) -> str:
         first, second = draw.pick(self.words), draw.pick(GENERIC_NOUNS)
-        return draw.pick((f"{first}_{second}", f"{first}_{second}", first, f"{draw.pick(ADJECTIVES)}_{first}"))
+        return draw.pick(
+            (f"{first}_{second}", f"{first}_{second}", first, f"{draw.pick(ADJECTIVES)}_{first}")
+        )
 
     def _function_names(self, draw: Stream) -> tuple[str, ...]:
         count = 4 + draw.below(10) * draw.below(6)

@@ -18,6 +18,8 @@ head: """@x@"""\n\nfrom __future__ import annotations\n\nimport logging\nfrom da
 import: from @p@.@a@.@m@ import @s@
 after_imports: \nlogger = logging.getLogger(__name__)
 const: @n@ = @e@
+first_items: field(default_factory=list)
+first_map: field(default_factory=dict)
 class: @dataclass(slots=True)\nclass @c@:
 field: \t@n@: @y@ = @z@
 after_fields: 
@@ -73,7 +75,7 @@ run_head: ============================= test session starts ====================
 run_ok: @f@::test_@n@ PASSED
 run_bad: @f@::test_@n@ FAILED
 block: ______________________ test_@n@ ______________________\n\n>       assert @a@ == @b@\nE       AssertionError: assert @got@ == @want@\nE        +  where @got@ = @a@\n\n@f@:@l@: AssertionError
-run_sum: =========================== @q@ failed, @k@ passed in @s@.@ms@s ===========================
+run_sum: =========================== @q@ failed, @good@ passed in @s@.@ms@s ===========================
 trace_head: Traceback (most recent call last):
 trace:   File "@root@/@f@", line @l@, in @n@\n    @x@
 trace_end: ValueError: @x@
@@ -98,6 +100,7 @@ head: // @x@\nimport { z } from "zod"
 import: import { @s@ } from "../../@a@/src/@m@"
 after_imports: import { logger } from "../../core/src/logger"
 const: export const @n@ = @e@
+first_map: new Map()
 class: export class @c@ {
 field: \tprivate @n@: @y@ = @z@
 after_fields: 
@@ -153,7 +156,7 @@ run_head:  RUN  v1.6.0 @root@\n
 run_ok:    ✓ @w@ @ms@ms
 run_bad:    × @w@ @ms@ms
 block:  FAIL  @f@ > @w@\nAssertionError: expected @got@ to deeply equal @want@\n\n- Expected\n+ Received\n\n- @want@\n+ @got@\n\n ❯ @f@:@l@:22\n     @l@|   expect(@a@).toEqual(@b@)\n       |                      ^
-run_sum:  Test Files  1 failed (1)\n      Tests  @q@ failed | @k@ passed\n   Duration  @s@.@ms@s
+run_sum:  Test Files  1 failed (1)\n      Tests  @q@ failed | @good@ passed\n   Duration  @s@.@ms@s
 trace_head: Error: unhandled rejection
 trace:     at @n@ (@root@/@f@:@l@:17)
 trace_end: RangeError: @x@

@@ -102,7 +102,11 @@ class _Story:
         date = f"2026-{draw.between(1, 6):02}-{draw.between(1, 28):02}"
         parts = [SYSTEM_PROMPT, ENVIRONMENT.format(root=repository.root, date=date)]
         parts.append("\n" + self._actions.outputs.tree(plan.tree_tokens) + "\n")
-        parts += [RULES_HEADING.format(root=repository.root), "\n".join(agent_rules(repository, draw, plan.rules)), "\n"]
+        parts += [
+            RULES_HEADING.format(root=repository.root),
+            "\n".join(agent_rules(repository, draw, plan.rules)),
+            "\n",
+        ]
         system = "".join(parts)
         self._add({"role": "system", "content": system}, text_tokens(system))
         log = "\n".join(self._actions.outputs.application_log(max(plan.task_tokens - 160, 20)).split("\n"))
@@ -192,12 +196,20 @@ class _Story:
             {
                 "id": call_id,
                 "type": "function",
-                "function": {"name": action.tool, "arguments": json.dumps(action.arguments, ensure_ascii=False)},
+                "function": {
+                    "name": action.tool,
+                    "arguments": json.dumps(action.arguments, ensure_ascii=False),
+                },
             }
             for call_id, action in calls
         ]
         tokens = answer_tokens(reasoning, content, cost)
-        message = {"role": "assistant", "reasoning_content": reasoning, "content": content, "tool_calls": tool_calls}
+        message = {
+            "role": "assistant",
+            "reasoning_content": reasoning,
+            "content": content,
+            "tool_calls": tool_calls,
+        }
         self._add(message, tokens + TURN_TOKENS)
         return tokens
 

@@ -29,19 +29,31 @@ class Thinking:
         self._gaps = repository_gaps(repository, draw)
         self._gaps = Gaps(
             self._gaps.makers
-            | {"sym": self._symbol, "fn": self._symbol, "file": self._file, "quote": self._quote, "test": self._test}
+            | {
+                "sym": self._symbol,
+                "fn": self._symbol,
+                "file": self._file,
+                "quote": self._quote,
+                "test": self._test,
+            }
         )
         self._thoughts = Deck(THOUGHTS, draw)
         self._says = Deck(SAYS, draw)
 
     def see(self, path: str, offset: int, lines: Sequence[str]) -> None:
         """Remember lines that a tool showed."""
-        shown = [(path, offset + i + 1, line.strip()) for i, line in enumerate(lines) if 12 < len(line.strip()) < 90]
+        shown = [
+            (path, offset + i + 1, line.strip())
+            for i, line in enumerate(lines)
+            if 12 < len(line.strip()) < 90
+        ]
         self._seen = (self._seen + shown)[-_RECENT_LINES:]
 
     def _symbol(self) -> str:
         path = self.focus if self._draw.chance(60) else self._draw.pick(self._repository.sources)
-        return self._repository.syntax.function_name(self._draw.pick(self._repository.outline(path).functions))
+        return self._repository.syntax.function_name(
+            self._draw.pick(self._repository.outline(path).functions)
+        )
 
     def _file(self) -> str:
         return self._draw.pick(self._seen)[0] if self._seen and self._draw.chance(80) else self.focus

@@ -59,7 +59,11 @@ CORE_TOOLS: tuple[dict[str, Any], ...] = (
         ("filePath", "string", _PATH),
         ("oldString", "string", "The text to replace"),
         ("newString", "string", "The text to put in its place; it must differ from the old text"),
-        ("replaceAll", "boolean", "Replace every occurrence, for example to rename a variable; false if not given"),
+        (
+            "replaceAll",
+            "boolean",
+            "Replace every occurrence, for example to rename a variable; false if not given",
+        ),
     ),
     _tool(
         "write",
@@ -189,8 +193,14 @@ CORE_TOOLS: tuple[dict[str, Any], ...] = (
     ),
 )
 
-_REPOSITORY = (("owner", "string", "The owner of the repository"), ("repo", "string", "The name of the repository"))
-_PAGES = (("page", "number", "The page, counted from 1"), ("per_page", "number", "Results per page, at most 100"))
+_REPOSITORY = (
+    ("owner", "string", "The owner of the repository"),
+    ("repo", "string", "The name of the repository"),
+)
+_PAGES = (
+    ("page", "number", "The page, counted from 1"),
+    ("per_page", "number", "Results per page, at most 100"),
+)
 _NUMBER = ("number", "number", "The number of the issue or pull request")
 
 SERVICE_TOOLS: tuple[dict[str, Any], ...] = (
