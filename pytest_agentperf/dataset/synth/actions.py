@@ -134,9 +134,9 @@ class Actions:
     def _edit(self, argument_tokens: int, result_tokens: int, *, fails: bool) -> Action:
         repository, draw = self._repository, self._draw
         focus = self._thinking.focus
-        path = focus if draw.chance(55) else draw.pick((repository.test_of(focus), *self._read_to))
-        if path not in repository.sources and path not in repository.tests:
-            path = focus
+        code = [path for path in self._read_to if path in repository.sources or path in repository.tests]
+        # Only what was read can be edited.
+        path = focus if not code or (focus in code and draw.chance(55)) else draw.pick(code)
         lines = repository.lines(path)
         at, count = self._place(lines)
         old = lines[at : at + count]
