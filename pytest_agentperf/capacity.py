@@ -13,8 +13,8 @@ from pytest_agentperf.core.errors import ConfigError, EndpointError
 from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
 from pytest_agentperf.core.search import CapacitySearch, Probe, SearchRules, Status, TierOutcome
 from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES, Verdict, binding_constraint
-from pytest_agentperf.dataset import DatasetStore, PreparedSource, open_dataset
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
+from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.opening import NotRunnable, max_prompt_tokens, open_deployment
 
 if TYPE_CHECKING:
@@ -26,10 +26,16 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.slo import SloTier
+    from pytest_agentperf.dataset import PreparedDataset
+
+    Encode = Callable[[], EncodedDataset]
 
 
 class Observer(Protocol):
     """Whoever wants to know how a run goes: progress displays and the run directory."""
+
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Called every two seconds while the dataset is read and encoded; trajectories."""
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """A phase begins."""
@@ -50,7 +56,7 @@ class CapacityRun:
         observer: Observer,
         *,
         clock: BlockingClock | None = None,
-        open_: Callable[[str, RunSettings, PreparedSource, BlockingClock], Deployed] = open_deployment,
+        open_: Callable[[str, RunSettings, Encode, BlockingClock], Deployed] = open_deployment,
     ) -> None:
         self.settings = settings
         self.phases: list[PhaseResult] = []
@@ -60,7 +66,7 @@ class CapacityRun:
         self._observer = observer
         self._clock = clock or RealClock()
         self._open_deployment = open_
-        self._source: PreparedSource | None = None
+        self._encoded: EncodedDataset | None = None
         self._open: dict[str, Deployed] = {}
         self._searches: dict[str, CapacitySearch] = {}
         self._crashes: set[tuple[str, int]] = set()
@@ -79,25 +85,31 @@ class CapacityRun:
         self.close()
 
     def close(self) -> None:
-        """End workers and launched servers."""
-        while self._open:
-            _, deployment = self._open.popitem()
-            deployment.close()
+        """End workers and launched servers, and remove the encoded dataset."""
+        try:
+            while self._open:
+                _, deployment = self._open.popitem()
+                deployment.close()
+        finally:
+            if self._encoded is not None:
+                self._encoded.close()
 
     @property
-    def source(self) -> PreparedSource:
-        """Return the dataset, opened and fitted on first use."""
-        if self._source is None:
-            dataset = open_dataset(self.settings.dataset_path)
-            if isinstance(dataset, DatasetStore):
-                # Results compare only at equal digests, so a declared one must be true.
-                dataset.verify()
-            self._source = PreparedSource(
-                dataset,
+    def dataset(self) -> PreparedDataset:
+        """Return what is replayed; known once a deployment was opened, and after `close`."""
+        assert self._encoded is not None
+        return self._encoded.prepared
+
+    def _encode(self) -> EncodedDataset:
+        """Return the dataset, encoded on first use: all deployments of a run replay the same."""
+        if self._encoded is None or self._encoded.closed:
+            self._encoded = EncodedDataset(
+                self.settings.dataset_path,
                 max_prompt_tokens=max_prompt_tokens(self.settings),
                 history_reasoning=self.settings.suite.history_reasoning,
+                on_progress=self._observer.dataset_progress,
             )
-        return self._source
+        return self._encoded
 
     def measure(self, tier: str) -> TierResult:
         """Search the capacity at one tier; raises NotRunnable, EndpointError, DatasetError, ConfigError."""
@@ -146,7 +158,7 @@ class CapacityRun:
     def _opened(self, name: str) -> Deployed:
         if name in self._open:
             return self._open[name]
-        opened = self._open_deployment(name, self.settings, self.source, self._clock)
+        opened = self._open_deployment(name, self.settings, self._encode, self._clock)
         self._open[name] = opened
         if self._start_ns is None:
             self._start_ns = self._clock.now_ns()

@@ -15,17 +15,18 @@ from pytest_agentperf.deploy.server import AttachedServer
 from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.power.sim import NoPowerSampler, SimPowerSampler
 from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.ports import BlockingClock, LoadPool, PowerSampler, Server
-    from pytest_agentperf.dataset import PreparedSource
+    from pytest_agentperf.encoding import EncodedDataset
 
 _PREFLIGHT_TOKENS = 16
 
@@ -76,9 +77,12 @@ class LaunchedSim:
 
 
 def open_deployment(
-    name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock
+    name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
 ) -> Deployed:
-    """Start or attach to a deployment's server and check it; raises NotRunnable, EndpointError, ConfigError."""
+    """Start or attach to a deployment's server and check it; raises NotRunnable and every AgentPerfError.
+
+    `encode` returns the dataset, and is called once the deployment is known to be runnable here: it takes its time.
+    """
     config = settings.system.deployments[name]
     endpoint = resolve_endpoint(config.endpoint, where=f"{settings.system_path} (deployments.{name})")
     if isinstance(endpoint, NotConfigured):
@@ -86,6 +90,8 @@ def open_deployment(
     headers = endpoint.headers
     model = config.endpoint.model or settings.suite.model
     parameters = settings.suite.request_parameters(config.serving.framework)
+    dataset = encode()
+    first_body = _first_body(dataset, settings, model, parameters)
     server: Server
     if endpoint.url is None:
         assert config.simulate is not None
@@ -100,9 +106,7 @@ def open_deployment(
             headers=dict(headers),
             model=model,
             parameters=parameters,
-            dataset=str(settings.dataset_path),
-            max_prompt_tokens=max_prompt_tokens(settings),
-            history_reasoning=settings.suite.history_reasoning,
+            segments=str(dataset.folder),
             ruleset=settings.ruleset,
             tokenizer=None if server.simulated else settings.suite.tokenizer,
         )
@@ -124,13 +128,13 @@ def open_deployment(
         server=server,
         open_pool=open_pool,
         open_sampler=open_sampler,
-        trajectories=source.ids(),
+        trajectories=dataset.prepared.ids,
         clock=clock,
-        calibrate=partial(_calibrate, source.ids(), settings.ruleset.calibration_s),
+        calibrate=partial(_calibrate, dataset.prepared.ids, settings.ruleset.calibration_s),
     )
     try:
         server.start()
-        deployed.preflight(_first_body(settings, source, model, parameters))
+        deployed.preflight(first_body)
         deployed.calibrate()
     except EndpointError as error:
         deployed.close()
@@ -156,11 +160,10 @@ def max_prompt_tokens(settings: RunSettings) -> int:
 
 
 def _first_body(
-    settings: RunSettings, source: PreparedSource, model: str, parameters: Mapping[str, object]
+    dataset: EncodedDataset, settings: RunSettings, model: str, parameters: Mapping[str, object]
 ) -> bytes:
-    """Return a request like those to come, but short."""
-    rules = BodyRules(
-        model, parameters, min(_PREFLIGHT_TOKENS, settings.ruleset.max_tokens), settings.ruleset.output_length
-    )
-    key = RequestKey(phase=-1, attempt=0, agent=0, ordinal=0, trajectory=source.ids()[0], turn=0)
-    return BodyBuilder(source, rules, settings.nonce).build(key)
+    """Return a request like those to come, but short; raises DatasetError if the rules ask for what it has not."""
+    max_tokens = min(_PREFLIGHT_TOKENS, settings.ruleset.max_tokens)
+    rules = BodyRules(model, parameters, max_tokens, settings.ruleset.output_length)
+    key = RequestKey(phase=-1, attempt=0, agent=0, ordinal=0, trajectory=dataset.prepared.ids[0], turn=0)
+    return BodyBuilder(Segments(dataset.folder), rules, settings.nonce).build(key)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.clock import NS_PER_S
-from pytest_agentperf.config.suite import HistoryReasoning
 from pytest_agentperf.core.ruleset import Ruleset
-from pytest_agentperf.dataset import PreparedSource, open_dataset
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
+from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.load.worker import Channel, error_text, run_worker
 from pytest_agentperf.verify.tokens import load_counter
 
@@ -34,25 +33,20 @@ class WorkerConfig(BaseModel):
     headers: dict[str, str] = Field(repr=False)
     model: str
     parameters: dict[str, Any]
-    dataset: str
-    max_prompt_tokens: int
-    history_reasoning: HistoryReasoning
+    segments: str
+    """The folder of the encoded dataset (`encoding.EncodedDataset`)."""
     ruleset: Ruleset
     tokenizer: str | None
 
 
 class HttpReplay:
-    """Replays a dataset against an HTTP endpoint."""
+    """Replays an encoded dataset against an HTTP endpoint."""
 
     def __init__(self, config: WorkerConfig) -> None:
         rules = config.ruleset
-        source = PreparedSource(
-            open_dataset(Path(config.dataset)),
-            max_prompt_tokens=config.max_prompt_tokens,
-            history_reasoning=config.history_reasoning,
-        )
+        self._segments = Segments(Path(config.segments))
         body_rules = BodyRules(config.model, config.parameters, rules.max_tokens, rules.output_length)
-        self._bodies = BodyBuilder(source, body_rules)
+        self._bodies = BodyBuilder(self._segments, body_rules)
         self._target = Target(config.url, config.headers)
         self._timeouts = Timeouts(
             connect_ns=round(rules.connect_timeout_s * NS_PER_S),
@@ -60,8 +54,11 @@ class HttpReplay:
             stall_ns=round(rules.stall_timeout_s * NS_PER_S),
             request_ns=round(rules.request_timeout_s * NS_PER_S),
         )
-        self._bodies.preload()
         self._counter: TokenCounter | None = load_counter(config.tokenizer)
+
+    def make_ready(self) -> None:
+        """Have all bodies in memory: a page that must be read from disk would delay the reads behind it."""
+        self._segments.touch()
 
     def client(self, loop: Loop, nonce: str, url: str | None) -> HttpClient:
         """Return a client whose prefixes are made from `nonce`; to another `url` it sends no headers of ours."""
@@ -71,7 +68,7 @@ class HttpReplay:
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn."""
-        return self._bodies.tool_delays_ns(trajectory)
+        return self._segments.tool_delays_ns(trajectory)
 
 
 def serve(channel: Channel) -> None:

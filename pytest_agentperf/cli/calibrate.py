@@ -10,8 +10,9 @@ from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.ruleset import DEMO_1
-from pytest_agentperf.dataset import open_dataset
+from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.results.phase_text import dataset_text
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
@@ -40,32 +41,44 @@ def run(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None and value <= 0:
             raise ConfigError(f"{value:g}", where=f"--{name}", remedy="give more than 0")
     path = find_dataset(args.dataset, relative_to=Path.cwd())
+    with EncodedDataset(
+        path,
+        max_prompt_tokens=sys.maxsize,
+        history_reasoning="all",
+        on_progress=lambda done, total: _say(dataset_text(done, total)),
+    ) as dataset:
+        result = _calibrate(args, dataset)
+    print(result.model_dump_json(indent=2) if args.json else _text(result))
+    return 0 if result.reached else 1
+
+
+def _calibrate(args: argparse.Namespace, dataset: EncodedDataset) -> Calibration:
     worker = WorkerConfig(
         url="http://127.0.0.1:9/v1",
         headers={},
         model="null",
         parameters={},
-        dataset=str(path),
-        max_prompt_tokens=sys.maxsize,
-        history_reasoning="all",
+        segments=str(dataset.folder),
         # Of its rules only the time limits count here.
         ruleset=DEMO_1,
         tokenizer=None,
     )
     pool = LocalPool(worker.model_dump(), workers=args.workers, chunks_per_agent_s=args.speed)
     try:
-        result = calibrate(
+        return calibrate(
             pool,
-            open_dataset(path).ids(),
+            dataset.prepared.ids,
             n_agents=args.agents,
             chunks_per_s=args.agents * args.speed,
             hold_s=args.seconds,
-            on_progress=lambda text: print(f"{text} …", file=sys.stderr, flush=True),
+            on_progress=_say,
         )
     finally:
         pool.close()
-    print(result.model_dump_json(indent=2) if args.json else _text(result))
-    return 0 if result.reached else 1
+
+
+def _say(text: str) -> None:
+    print(f"{text} …", file=sys.stderr, flush=True)
 
 
 def _text(result: Calibration) -> str:

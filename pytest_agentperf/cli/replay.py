@@ -25,7 +25,7 @@ from pytest_agentperf.config.system import (
 from pytest_agentperf.core.errors import ConfigError, LoadError
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.opening import NotRunnable
-from pytest_agentperf.results.phase_text import agents_count, result_text, status_text
+from pytest_agentperf.results.phase_text import agents_count, dataset_text, result_text, status_text
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.tables import number
 
@@ -147,20 +147,28 @@ class _Display:
         self._output = output
         self._live = sys.stderr.isatty()
 
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Update the line; elsewhere write one."""
+        if self._live:
+            self._rewrite(dataset_text(done, total))
+        else:
+            print(dataset_text(done, total), file=sys.stderr)
+
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Say so."""
+        if self._live:
+            self._rewrite("")
         print(f"{kind}, {agents_count(n_agents)}", file=sys.stderr)
 
     def phase_status(self, status: PhaseStatus) -> None:
         """Update the line."""
         if self._live:
-            sys.stderr.write(f"\r\033[K{status_text(status)[:110]}")
-            sys.stderr.flush()
+            self._rewrite(status_text(status)[:110])
 
     def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
         """Write the records."""
         if self._live:
-            sys.stderr.write("\r\033[K")
+            self._rewrite("")
         if result.kind == "warmup":
             return result
         try:
@@ -172,6 +180,10 @@ class _Display:
                 remedy="make room or choose another --output, and run again",
             ) from None
         return result.model_copy(update={"records": str(self._output)})
+
+    def _rewrite(self, text: str) -> None:
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
 
 
 def _print_result(settings: RunSettings, result: PhaseResult, output: Path) -> None:

@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_agentperf.core.errors import DatasetError
+from pytest_agentperf.dataset.digest import dataset_digest, trajectory_digest
 from pytest_agentperf.dataset.reasoning import HistoryReasoning, trim_reasoning
-from pytest_agentperf.dataset.truncate import FitReport, FittedSource
+from pytest_agentperf.dataset.store import DatasetStore
+from pytest_agentperf.dataset.truncate import FitReport, Fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from pytest_agentperf.core.ports import TrajectorySource
     from pytest_agentperf.core.trajectory import Trajectory
 
 
-class PreparedSource:
-    """A `TrajectorySource` of what will really be sent; name and digest are the dataset's own."""
+class PreparedDataset(NamedTuple):
+    """What was prepared: the dataset's own name and digest, before anything was cut; the ids that remain."""
 
-    def __init__(
-        self, source: TrajectorySource, *, max_prompt_tokens: int, history_reasoning: HistoryReasoning
-    ) -> None:
-        self._fitted = FittedSource(source, max_prompt_tokens=max_prompt_tokens)
-        self._history_reasoning = history_reasoning
+    name: str
+    digest: str
+    ids: tuple[str, ...]
+    report: FitReport
 
-    @property
-    def name(self) -> str:
-        """Return the dataset's name."""
-        return self._fitted.name
 
-    @property
-    def digest(self) -> str:
-        """Return the digest of the whole dataset, before anything was cut."""
-        return self._fitted.digest
+def prepare_dataset(
+    source: TrajectorySource,
+    take: Callable[[Trajectory], None],
+    *,
+    max_prompt_tokens: int,
+    history_reasoning: HistoryReasoning,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PreparedDataset:
+    """Read a dataset once, one trajectory at a time; `take` gets each that has a turn left, cut and trimmed.
 
-    def ids(self) -> Sequence[str]:
-        """Return the ids of the trajectories of which at least one turn fits."""
-        return self._fitted.ids()
-
-    def load(self, trajectory_id: str) -> Trajectory:
-        """Return one trajectory, cut and trimmed."""
-        return trim_reasoning(self._fitted.load(trajectory_id), self._history_reasoning)
-
-    def report(self) -> FitReport:
-        """Return what was cut."""
-        return self._fitted.report()
+    Raises DatasetError if nothing fits, or if the content has not the declared digest: results compare only at equal
+    digests, so a declared one must be true. `take` has had everything by then.
+    """
+    fitting = Fitting(max_prompt_tokens)
+    digests: list[tuple[str, str]] = []
+    ids: list[str] = []
+    names = source.ids()
+    for done, name in enumerate(names, 1):
+        whole = source.load(name)
+        digests.append((name, trajectory_digest(whole)))
+        fitted = fitting.fit(whole)
+        if fitted.turns:
+            take(trim_reasoning(fitted, history_reasoning))
+            ids.append(name)
+        on_progress(done, len(names))
+    digest = dataset_digest(digests)
+    if isinstance(source, DatasetStore):
+        source.check_digest(digest)
+    if not ids:
+        raise DatasetError(
+            f"no trajectory has a turn within {max_prompt_tokens} prompt tokens",
+            where=f"dataset {source.name}",
+            remedy="use a longer context, a smaller max_tokens, or a dataset with shorter prompts",
+        )
+    return PreparedDataset(source.name, digest, tuple(ids), fitting.report())

@@ -123,7 +123,10 @@ class DatasetStore:
 
     def verify(self) -> None:
         """Read everything and raise DatasetError unless it has the declared digest."""
-        found = source_digest(self)
+        self.check_digest(source_digest(self))
+
+    def check_digest(self, found: str) -> None:
+        """Raise DatasetError unless the content's digest, found by reading all of it, is the declared one."""
         if found != self.digest:
             raise DatasetError(
                 f"content has digest {found}, dataset.yaml declares {self.digest}",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.phase import PhaseSpec
 
-# A worker loads and encodes its whole dataset first.
-_READY_TIMEOUT_S = 300.0
+# A worker imports the package, and may load a tokenizer.
+_READY_TIMEOUT_S = 120.0
 _RECORDS_TIMEOUT_S = 120.0
 # What a worker is planned to carry: under half of what a core of 2.5 GHz was measured to hold (docs/load-engine.md).
 _CHUNKS_PER_WORKER_S = 30_000
@@ -67,7 +67,7 @@ class LocalPool:
         self._workers: list[_Worker] = []
         self._health: list[Mapping[str, float]] = []
         try:
-            # What is wrong with the dataset or the installation is wrong in every worker: see it now.
+            # What is wrong with the installation is wrong in every worker: see it now.
             self._grow(workers or 1)
         except BaseException:
             self.close()
@@ -90,7 +90,7 @@ class LocalPool:
             except queue.Empty:
                 raise LoadError(
                     f"{len(waiting)} load workers were not ready within {_READY_TIMEOUT_S:g} s",
-                    remedy="check this machine's memory and CPU; use fewer workers or a smaller dataset",
+                    remedy="check this machine's memory and CPU; use fewer workers",
                 ) from None
             if frame[0] == "ready":
                 self._workers[number].info = frame[1]

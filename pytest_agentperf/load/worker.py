@@ -46,6 +46,9 @@ class Channel(Protocol):
 class Replay(Protocol):
     """Builds a phase's client, and knows the tool delays of what it replays."""
 
+    def make_ready(self) -> None:
+        """Do what must not be done while a phase runs; before the first phase, and after each."""
+
     def client(self, loop: Loop, nonce: str, url: str | None) -> InferenceClient:
         """Return a client for one phase, to the configured endpoint or to another."""
 
@@ -57,6 +60,7 @@ def run_worker(channel: Channel, replay: Replay) -> None:
     """Serve the controller until it closes the channel, or until something fails, which it is told."""
     descriptors = raise_descriptor_limit()
     widen_descriptor_table(descriptors)
+    replay.make_ready()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -99,6 +103,8 @@ class Worker:
             assert kind == "stop"
             records = self._phase.stop()
             self._phase = None
+            # Before the records go out: with them the controller is free to start the next phase.
+            self._replay.make_ready()
             self._channel.send(("records", *records))
             gc.collect()
 

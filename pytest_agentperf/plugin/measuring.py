@@ -119,18 +119,18 @@ class Measuring:
         return refreshed
 
     def _entry(self, tiers: list[TierResult]) -> Entry:
-        source, run = self._run.source, self._run
-        report = source.report()
+        run = self._run
+        dataset = run.dataset
         return build_entry(
             self.settings,
             tiers=tiers,
             phases=run.phases,
             dataset=DatasetInfo(
-                name=source.name,
-                digest=source.digest,
-                trajectories=len(source.ids()),
-                official=source.digest == self.settings.ruleset.dataset_digest,
-                truncation=report._asdict(),
+                name=dataset.name,
+                digest=dataset.digest,
+                trajectories=len(dataset.ids),
+                official=dataset.digest == self.settings.ruleset.dataset_digest,
+                truncation=dataset.report._asdict(),
             ),
             request_parameters=run.request_parameters,
             power_sources=run.power_sources,
@@ -138,6 +138,10 @@ class Measuring:
         )
 
     # Observer
+
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Show it."""
+        self._progress.dataset_progress(done, total)
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Show it."""

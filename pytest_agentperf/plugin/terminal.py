@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.leaderboard import merge_entries
-from pytest_agentperf.results.phase_text import agents_count, result_text, status_text
+from pytest_agentperf.results.phase_text import agents_count, dataset_text, result_text, status_text
 from pytest_agentperf.results.tables import notes, summary_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ _QUIET_LINE_EVERY_NS = 60 * NS_PER_S
 
 
 class Progress(Protocol):
-    """Shows how phases go."""
+    """Shows how a run goes."""
+
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Every two seconds while the dataset is encoded."""
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """A phase begins."""
@@ -43,6 +46,9 @@ class Progress(Protocol):
 
 class NoProgress:
     """For `-q`."""
+
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Show nothing."""
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Show nothing."""
@@ -65,9 +71,13 @@ class TerminalProgress:
         self._capture = config.pluginmanager.getplugin("capturemanager")
         self._system = system
         self._live = reporter.isatty
-        self._last_line_ns = 0
+        self._last_line_ns = -_QUIET_LINE_EVERY_NS
         self._line_open = False
         self._begun = False
+
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Update the live line; elsewhere write one a minute."""
+        self._show(dataset_text(done, total))
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Remember when."""
@@ -77,7 +87,10 @@ class TerminalProgress:
 
     def phase_status(self, status: PhaseStatus) -> None:
         """Update the live line; elsewhere write one a minute."""
-        text = f"agentperf {self._system}: {status_text(status)}"
+        self._show(status_text(status))
+
+    def _show(self, what: str) -> None:
+        text = f"agentperf {self._system}: {what}"
         if self._live:
             self._rewrite(text)
         elif monotonic_ns() - self._last_line_ns > _QUIET_LINE_EVERY_NS:
@@ -134,6 +147,9 @@ class LogProgress:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._last_line_ns = monotonic_ns()
+
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Wait for something to tell."""
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Wait for something to tell."""

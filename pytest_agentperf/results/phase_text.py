@@ -1,4 +1,4 @@
-"""Phases on one line: where a running one stands, what a finished one found."""
+"""Lines that tell how a run goes: the dataset, where a running phase stands, what a finished one found."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase import PhaseStatus
 
 NS_PER_S = 1e9
+
+
+def dataset_text(done: int, total: int) -> str:
+    """Return on one line how far the dataset is read and encoded."""
+    return f"encoding the dataset, {done:,} of {total:,} trajectories"
 
 
 def status_text(status: PhaseStatus) -> str:

@@ -10,6 +10,7 @@ Everything is the product's own: pool, worker process, driver, bodies, client, d
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import tempfile
@@ -24,6 +25,7 @@ from pytest_agentperf.core.records import Answer, ColumnsBuilder
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
 from pytest_agentperf.core.trajectory import Trajectory, Turn
 from pytest_agentperf.dataset import DatasetMetadata, write_dataset
+from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load import client as client_module
 from pytest_agentperf.load import pool as pool_module
 from pytest_agentperf.worker import WorkerConfig, serve
@@ -42,21 +44,23 @@ _REMOTE_WITHOUT_RECORDS = (
 
 def main() -> None:
     args = _arguments()
-    with tempfile.TemporaryDirectory(prefix="agentperf-load-engine-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="agentperf-load-engine-"))
         dataset = Path(folder, "dataset")
         write_dataset(
             dataset,
             _trajectories(args),
             DatasetMetadata(name="x", version="1", licence="none", provenance="made"),
         )
+        encoded = stack.enter_context(
+            EncodedDataset(dataset, max_prompt_tokens=1 << 30, history_reasoning="all")
+        )
         config = WorkerConfig(
             url=args.url.rstrip("/") + "/v1",
             headers={},
             model="bench-model",
             parameters={},
-            dataset=str(dataset),
-            max_prompt_tokens=1 << 30,
-            history_reasoning="all",
+            segments=str(encoded.folder),
             ruleset=AA_AGENTPERF_2026_06.model_copy(
                 update={
                     "max_tokens": args.max_tokens,

@@ -31,6 +31,9 @@ class Probes:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Nothing."""
 

@@ -99,6 +99,9 @@ class Watch:
         self.throttle = throttle
         self._started = False
 
+    def dataset_progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         # The warm-up before has opened the pool.
         if kind == "fixed" and self.throttle is not None:

@@ -16,6 +16,7 @@ from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.dataset import open_dataset
+from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.sim.null import null_servers
@@ -30,14 +31,17 @@ TRAJECTORIES = open_dataset(DEMO_SET).ids()
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[LocalPool]:
+    with EncodedDataset(DEMO_SET, max_prompt_tokens=100_000, history_reasoning="all") as dataset:
+        yield from pool_of(str(dataset.folder))
+
+
+def pool_of(segments: str) -> Iterator[LocalPool]:
     config = WorkerConfig(
         url="http://127.0.0.1:9/v1",
         headers={"Authorization": "Bearer sk-0123456789abcdef"},
         model="m",
         parameters={},
-        dataset=str(DEMO_SET),
-        max_prompt_tokens=100_000,
-        history_reasoning="all",
+        segments=segments,
         ruleset=DEMO_1,
         tokenizer=None,
     )

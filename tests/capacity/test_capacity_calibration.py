@@ -13,12 +13,14 @@ from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseSpec
     from pytest_agentperf.core.ports import BlockingClock
-    from pytest_agentperf.dataset import PreparedSource
     from pytest_agentperf.deployed import Deployed
+    from pytest_agentperf.encoding import EncodedDataset
 
 SPEED = SHAPES[0]
 
@@ -34,9 +36,9 @@ class Calibrated:
         self.run = CapacityRun(settings_for(SPEED, nonce="cal"), Watch(), clock=RunClock(), open_=self._open)
 
     def _open(
-        self, name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock
+        self, name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
     ) -> Deployed:
-        deployed = open_virtual(name, settings, source, clock)
+        deployed = open_virtual(name, settings, encode, clock)
         deployed._measure_client = self._calibrate
         self.pool = deployed._open_pool()
         assert isinstance(self.pool, VirtualPool)

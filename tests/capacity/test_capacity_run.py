@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from virtual_system import (
+    DEMO_SET,
     SHAPES,
     RunClock,
     Shape,
@@ -20,6 +21,7 @@ from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.core.errors import EndpointError, LoadError
 from pytest_agentperf.core.slo import SloTier
 from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.dataset import open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase import PhaseSpec
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
-    from pytest_agentperf.dataset import PreparedSource
     from pytest_agentperf.deployed import Deployed
+    from pytest_agentperf.encoding import EncodedDataset
 
 SPEED = SHAPES[0]
 FAST = SloTier(name="fast", output_speed_p25_tok_s=180, ttft_p95_s=5)
@@ -50,10 +52,10 @@ class Rig:
         self.after_start: Callable[[PhaseSpec, Rig], None] = lambda spec, rig: None
 
     def open(
-        self, name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock
+        self, name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
     ) -> Deployed:
         self.opened += 1
-        deployed = open_virtual(name, settings, source, clock)
+        deployed = open_virtual(name, settings, encode, clock)
         assert isinstance(deployed.server, VirtualServer)
         self.server = deployed.server
         self.deployed = deployed
@@ -190,12 +192,12 @@ def test_a_phase_before_the_server_stays_away_is_kept() -> None:
     def gone(patience_s: float) -> None:
         raise EndpointError(f"gone for {patience_s:g} s")
 
-    first = rig.run.source  # opens the dataset, so that the server exists when the run starts
-    assert first.ids()
     original = rig.open
 
-    def open_(name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock) -> Deployed:
-        deployed = original(name, settings, source, clock)
+    def open_(
+        name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+    ) -> Deployed:
+        deployed = original(name, settings, encode, clock)
         rig.server.revive = gone  # type: ignore[method-assign]
         return deployed
 
@@ -272,7 +274,7 @@ def test_trajectories_per_hour_are_those_of_the_window() -> None:
     published = next(phase for phase in rig.run.phases if phase.phase == result.published_phase)
     assert published.metrics is not None
     columns = rig.watch.records[rig.run.phases.index(published)]
-    turns = {id_: len(rig.run.source.load(id_).turns) for id_ in rig.run.source.ids()}
+    turns = {id_: len(open_dataset(DEMO_SET).load(id_).turns) for id_ in rig.run.dataset.ids}
     last = [
         turn == turns[id_ or ""] - 1
         for turn, id_ in zip(columns["turn"], columns.texts["trajectory"], strict=True)

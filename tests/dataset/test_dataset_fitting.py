@@ -6,19 +6,30 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from dataset_support import built, message, request, trajectory
+from dataset_support import METADATA, built, message, request, trajectory
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset import FitReport, FittedSource, PreparedSource, fit_trajectory, trim_reasoning
+from pytest_agentperf.dataset import (
+    DatasetStore,
+    FitReport,
+    fit_trajectory,
+    prepare_dataset,
+    trim_reasoning,
+    write_dataset,
+)
+from pytest_agentperf.dataset.digest import source_digest
 from pytest_agentperf.dataset.estimate import prompt_bytes
 from pytest_agentperf.dataset.truncate import estimate_tokens_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from pytest_agentperf.core.ports import TrajectorySource
     from pytest_agentperf.core.trajectory import Trajectory
+    from pytest_agentperf.dataset import HistoryReasoning, PreparedDataset
 
 
 class MemorySource:
@@ -26,6 +37,7 @@ class MemorySource:
 
     name = "memory"
     digest = "d" * 64
+    """Never asked for: of some formats it takes a pass over everything."""
 
     def __init__(self, *trajectories: Trajectory) -> None:
         self._trajectories = {one.id: one for one in trajectories}
@@ -90,7 +102,16 @@ def test_sizes_are_those_of_utf8() -> None:
         ]
 
 
-def test_a_fitted_source_reports_what_it_did() -> None:
+def prepared(
+    source: TrajectorySource, limit: int = 50, reasoning: HistoryReasoning = "all"
+) -> tuple[PreparedDataset, dict[str, Trajectory]]:
+    taken: list[Trajectory] = []
+    found = prepare_dataset(source, taken.append, max_prompt_tokens=limit, history_reasoning=reasoning)
+    assert [one.id for one in taken] == list(found.ids)
+    return found, {one.id: one for one in taken}
+
+
+def test_a_dataset_is_prepared_in_one_pass_that_reports_what_it_did() -> None:
     whole = MemorySource(
         trajectory("cut", tokens=(10, 60, 70)),
         trajectory("dropped", tokens=(60, 60)),
@@ -98,25 +119,42 @@ def test_a_fitted_source_reports_what_it_did() -> None:
         trajectory("kept", tokens=(10, 20)),
         trajectory("unknown", tokens=(10, None, 99)),
     )
-    source = FittedSource(whole, max_prompt_tokens=50)
-    assert whole.loads == 0
-    assert list(source.ids()) == ["cut", "kept", "unknown"]
-    assert source.report() == FitReport(
+    found, taken = prepared(whole)
+    assert found.ids == ("cut", "kept", "unknown")
+    assert found.report == FitReport(
         trajectories_kept=1, trajectories_cut=2, trajectories_dropped=2, turns_dropped=6, estimated_counts=1
     )
     assert whole.loads == 5
-    assert (source.name, source.digest) == (whole.name, whole.digest)
-    assert len(source.load("cut").turns) == 1
-    with pytest.raises(DatasetError, match="no turn of trajectory 'dropped' fits 50"):
-        source.load("dropped")
+    # The dataset's own: what was cut belongs to the suite.
+    assert (found.name, found.digest) == ("memory", source_digest(whole))
+    assert {name: len(one.turns) for name, one in taken.items()} == {"cut": 1, "kept": 2, "unknown": 1}
 
 
 def test_nothing_fits() -> None:
-    source = FittedSource(MemorySource(trajectory()), max_prompt_tokens=5)
     with pytest.raises(DatasetError, match="no trajectory has a turn within 5 prompt tokens"):
-        source.ids()
-    with pytest.raises(DatasetError, match="no trajectory"):
-        source.report()
+        prepared(MemorySource(trajectory()), limit=5)
+
+
+def test_progress_counts_what_was_read() -> None:
+    whole = MemorySource(trajectory("a", tokens=(99,)), trajectory("b"))
+    told: list[tuple[int, int]] = []
+    prepare_dataset(
+        whole,
+        lambda _: None,
+        max_prompt_tokens=50,
+        history_reasoning="all",
+        on_progress=lambda *progress: told.append(progress),
+    )
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_a_dataset_that_is_not_what_it_declares_is_refused(tmp_path: Path) -> None:
+    store = write_dataset(tmp_path / "set", [trajectory("a"), trajectory("b")], METADATA)
+    assert prepared(store)[0].digest == store.digest
+    path = store.directory / "dataset.yaml"
+    path.write_text(path.read_text().replace(store.digest, "0" * 64))
+    with pytest.raises(DatasetError, match=r"content has digest [0-9a-f]{64}, dataset.yaml declares 0{64}"):
+        prepared(DatasetStore(store.directory))
 
 
 def reasoning_of(found: Trajectory) -> list[list[str]]:
@@ -171,11 +209,9 @@ def test_a_trajectory_without_reasoning_is_left_alone() -> None:
     assert trim_reasoning(whole, "none") is whole
 
 
-def test_a_prepared_source_fits_and_trims() -> None:
+def test_a_prepared_dataset_is_fitted_and_trimmed() -> None:
     whole = MemorySource(trajectory("cut", tokens=(10, 20, 99)), trajectory("dropped", tokens=(99,)))
-    source = PreparedSource(whole, max_prompt_tokens=50, history_reasoning="none")
-    assert (source.name, source.digest, list(source.ids())) == (whole.name, whole.digest, ["cut"])
-    found = source.load("cut")
-    assert len(found.turns) == 2
-    assert reasoning_of(found) == [[], []]
-    assert source.report().turns_dropped == 2
+    found, taken = prepared(whole, reasoning="none")
+    assert found.ids == ("cut",)
+    assert reasoning_of(taken["cut"]) == [[], []]
+    assert found.report.turns_dropped == 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dataset_support import METADATA
 
-from pytest_agentperf.dataset import FittedSource, ReplayDataset, fit_trajectory, write_dataset
+from pytest_agentperf.dataset import ReplayDataset, fit_trajectory, prepare_dataset, write_dataset
 from pytest_agentperf.dataset.estimate import prompt_bytes
 from pytest_agentperf.dataset.truncate import estimate_tokens_at_most
 
@@ -90,4 +90,5 @@ def test_truncation_of_recordings(limit: int) -> None:
         if expected:
             fitting.append(trajectory_id)
     if fitting:
-        assert list(FittedSource(source, max_prompt_tokens=limit).ids()) == fitting
+        found = prepare_dataset(source, lambda _: None, max_prompt_tokens=limit, history_reasoning="all")
+        assert list(found.ids) == fitting

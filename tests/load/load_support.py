@@ -8,6 +8,7 @@ import json
 import select
 import socket
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -19,10 +20,12 @@ from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.records import Answer, RequestKey
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
 from pytest_agentperf.load.loop import Loop
+from pytest_agentperf.load.segment_writer import SegmentWriter
+from pytest_agentperf.load.segments import Segments
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping
 
     from pytest_agentperf.core.ports import Clock, TokenCounter
     from pytest_agentperf.core.trajectory import Trajectory
@@ -44,22 +47,14 @@ def key(agent: int = 0, turn: int = 0, *, ordinal: int = 0, trajectory: str = "t
     return RequestKey(phase=1, attempt=0, agent=agent, ordinal=ordinal, trajectory=trajectory, turn=turn)
 
 
-class OneSource:
-    """A `TrajectorySource` of given trajectories; counts how often each was loaded."""
-
-    name = "given"
-    digest = "0" * 64
-
-    def __init__(self, *trajectories: Trajectory) -> None:
-        self._trajectories = {trajectory.id: trajectory for trajectory in trajectories}
-        self.loads: list[str] = []
-
-    def ids(self) -> Sequence[str]:
-        return sorted(self._trajectories)
-
-    def load(self, trajectory_id: str) -> Trajectory:
-        self.loads.append(trajectory_id)
-        return self._trajectories[trajectory_id]
+def segments(*trajectories: Trajectory) -> Segments:
+    """Encode trajectories and open what was written; what is mapped stays when its files go."""
+    with tempfile.TemporaryDirectory() as folder:
+        with SegmentWriter(Path(folder)) as writer:
+            for trajectory in trajectories:
+                writer.add(trajectory)
+            writer.finish()
+        return Segments(Path(folder))
 
 
 # Streams

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from load_support import SHARED, OneSource, key
+from load_support import SHARED, key, segments
+from plain_bodies import PlainBodies
 
 from pytest_agentperf.core.assignment import PREFIX_HEX_CHARS, isolation_prefix
 from pytest_agentperf.core.errors import DatasetError
@@ -41,7 +43,7 @@ def rules(**changes: Any) -> BodyRules:
 
 
 def built(*messages: dict[str, Any], request: RequestKey | None = None, **changes: Any) -> dict[str, Any]:
-    builder = BodyBuilder(OneSource(trajectory(*messages)), rules(**changes), nonce="n")
+    builder = BodyBuilder(segments(trajectory(*messages)), rules(**changes), nonce="n")
     body: dict[str, Any] = json.loads(builder.build(request or key()))
     return body
 
@@ -53,8 +55,8 @@ def prefix(request: RequestKey, nonce: str = "n") -> str:
 def test_the_whole_body() -> None:
     parameters = {"temperature": 1.0, "chat_template_kwargs": {"thinking": True}, "stop": ["é"]}
     turns = (turn((0, 1), (2, 3), tools=0, output=7),)
-    source = OneSource(trajectory(SYSTEM, USER, TOOL, turns=turns))
-    body = BodyBuilder(source, rules(parameters=parameters, model="ä/m"), nonce="n").build(key())
+    encoded = segments(trajectory(SYSTEM, USER, TOOL, turns=turns))
+    body = BodyBuilder(encoded, rules(parameters=parameters, model="ä/m"), nonce="n").build(key())
     expected = {
         "model": "ä/m",
         "messages": [{"role": "system", "content": prefix(key()) + "Be brief."}, TOOL],
@@ -72,8 +74,8 @@ def test_the_whole_body() -> None:
 
 def test_without_tools_there_is_no_such_key_and_an_empty_list_stays_one() -> None:
     assert "tools" not in built(SYSTEM)
-    source = OneSource(trajectory(SYSTEM, turns=(turn((0, 1), tools=1),)))
-    assert json.loads(BodyBuilder(source, rules()).build(key()))["tools"] == []
+    encoded = segments(trajectory(SYSTEM, turns=(turn((0, 1), tools=1),)))
+    assert json.loads(BodyBuilder(encoded, rules()).build(key()))["tools"] == []
 
 
 TEXT_PART = {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
@@ -110,7 +112,7 @@ def test_a_first_message_without_content_gets_one() -> None:
 
 def test_the_prefix_is_the_first_128_characters_of_the_trajectory_alone() -> None:
     def opening(request: RequestKey, nonce: str = "n") -> str:
-        builder = BodyBuilder(OneSource(trajectory(SYSTEM, turns=(turn((0, 1)),) * 3)), rules(), nonce=nonce)
+        builder = BodyBuilder(segments(trajectory(SYSTEM, turns=(turn((0, 1)),) * 3)), rules(), nonce=nonce)
         content: str = json.loads(builder.build(request))["messages"][0]["content"]
         assert content.endswith("Be brief.")
         return content.removesuffix("Be brief.")
@@ -125,7 +127,7 @@ def test_the_prefix_is_the_first_128_characters_of_the_trajectory_alone() -> Non
 
 
 def test_a_new_nonce_takes_effect_at_once() -> None:
-    builder = BodyBuilder(OneSource(trajectory(SYSTEM)), rules(), nonce="n")
+    builder = BodyBuilder(segments(trajectory(SYSTEM)), rules(), nonce="n")
     builder.build(key())
     builder.nonce = "new"
     assert json.loads(builder.build(key()))["messages"][0]["content"].startswith(prefix(key(), "new"))
@@ -139,8 +141,8 @@ def test_the_mark_in_a_recording_takes_no_prefix_away() -> None:
 @pytest.mark.parametrize("length", ["natural", "exact"])
 @pytest.mark.parametrize(("recorded", "sent"), [(7, 7), (100, 100), (101, 100), (0, 1)])
 def test_the_length_of_the_answer(length: str, recorded: int, sent: int) -> None:
-    source = OneSource(trajectory(SYSTEM, turns=(turn((0, 1), output=recorded),)))
-    body = json.loads(BodyBuilder(source, rules(output_length=length)).build(key()))
+    encoded = segments(trajectory(SYSTEM, turns=(turn((0, 1), output=recorded),)))
+    body = json.loads(BodyBuilder(encoded, rules(output_length=length)).build(key()))
     found = {name: body.get(name) for name in ("max_tokens", "min_tokens", "ignore_eos")}
     if length == "natural":
         assert found == {"max_tokens": 100, "min_tokens": None, "ignore_eos": None}
@@ -148,10 +150,13 @@ def test_the_length_of_the_answer(length: str, recorded: int, sent: int) -> None
         assert found == {"max_tokens": sent, "min_tokens": sent, "ignore_eos": True}
 
 
-def test_exact_lengths_need_recorded_ones() -> None:
-    builder = BodyBuilder(OneSource(trajectory(SYSTEM)), rules(output_length="exact"))
-    with pytest.raises(DatasetError, match="trajectory 't1', turn 0: no recorded output length"):
-        builder.build(key())
+def test_exact_lengths_need_recorded_ones_before_anything_is_sent() -> None:
+    known = replace(trajectory(SYSTEM, turns=(turn((0, 1), output=3),)), id="t0")
+    one_unknown = segments(known, trajectory(SYSTEM, turns=(turn((0, 1), output=3), turn((0, 1)))))
+    with pytest.raises(DatasetError, match="trajectory 't1', turn 1: no recorded output length"):
+        BodyBuilder(one_unknown, rules(output_length="exact"))
+    BodyBuilder(one_unknown, rules(output_length="natural"))
+    BodyBuilder(segments(known), rules(output_length="exact"))
 
 
 @pytest.mark.parametrize(
@@ -179,15 +184,6 @@ def test_half_a_surrogate_pair_stays_what_it_was() -> None:
     assert found == [{"role": "user", "content": prefix(key()) + "half \ud83d and 世界"}, USER]
 
 
-def test_a_trajectory_is_loaded_once() -> None:
-    source = OneSource(trajectory(SYSTEM, USER, turns=(turn((0, 1), delay_ns=4), turn((0, 2), delay_ns=9))))
-    builder = BodyBuilder(source, rules())
-    assert builder.tool_delays_ns("t1") == (4, 9)
-    assert builder.build(key()) == builder.build(key())
-    builder.build(key(turn=1))
-    assert source.loads == ["t1"]
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=[]), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -207,13 +203,67 @@ def test_any_messages_arrive_as_recorded(messages: list[dict[str, Any]]) -> None
     assert found == [{**first, "content": prefix(key()) + (first["content"] or "")}, *messages[1:]]
 
 
+any_text = st.text(st.characters(exclude_categories=[]), max_size=8) | st.just(
+    "\0agentperf-isolation-prefix\0"
+)
+parts = st.builds(lambda text: {"type": "text", "text": text}, any_text | st.none()) | st.just(IMAGE_PART)
+any_messages = st.builds(
+    lambda before, content, after: {**before, **content, **after},
+    st.dictionaries(st.sampled_from(["role", "name"]), any_text, max_size=2),
+    st.just({})
+    | st.builds(lambda content: {"content": content}, st.none() | any_text | st.lists(parts, max_size=2)),
+    st.dictionaries(st.sampled_from(["tool_calls", "reasoning_content"]), json_values, max_size=2),
+)
+
+
+@st.composite
+def any_trajectories(draw: st.DrawFn) -> Trajectory:
+    """Return a run whose histories grow, shrink, skip, repeat and change their order."""
+    messages = tuple(draw(st.lists(any_messages, min_size=1, max_size=5)))
+    tools = tuple(
+        draw(st.lists(st.just((BASH,)) | st.just(()) | st.just(({"name": "é\ud800"},)), max_size=2))
+    )
+    end = len(messages)
+    runs = st.integers(0, end - 1).flatmap(
+        lambda start: st.tuples(st.just(start), st.integers(start + 1, end))
+    )
+    return Trajectory(
+        "t1",
+        messages,
+        tuple(
+            Turn(
+                tuple(draw(st.lists(runs, min_size=1, max_size=4))),
+                draw(st.integers(0, 1 << 62)),
+                tools_index=draw(st.none() | st.integers(0, len(tools) - 1)) if tools else None,
+                output_tokens=draw(st.integers(0, 1 << 70)),
+            )
+            for _ in range(draw(st.integers(1, 4)))
+        ),
+        tool_sets=tools,
+    )
+
+
+@given(any_trajectories(), st.sampled_from(["natural", "exact"]))
+def test_joined_bodies_are_those_made_message_by_message(run: Trajectory, length: str) -> None:
+    encoded = segments(replace(run, id="t0"), run)
+    builder = BodyBuilder(encoded, rules(output_length=length, parameters={"a": "ü"}), "n")
+    plain = PlainBodies(run, rules(output_length=length, parameters={"a": "ü"}), "n")
+    for number in range(len(run.turns)):
+        request = key(3, number, ordinal=7)
+        assert builder.build(request) == plain.build(request)
+        assert builder.build(request._replace(trajectory="t0")) == plain.build(request)
+    assert list(encoded.tool_delays_ns("t1")) == [turn.tool_delay_ns for turn in run.turns]
+
+
 @pytest.mark.parametrize("folder", RECORDINGS, ids=lambda folder: folder.name)
 def test_recordings_are_sent_as_recorded(folder: Any) -> None:
     if not folder.is_dir():
         pytest.skip(f"the recordings are not at {folder}")
     source = ReplayDataset(folder)
-    builder = BodyBuilder(source, rules(output_length="exact", max_tokens=16_384), nonce="n")
+    encoded = segments(*map(source.load, source.ids()))
+    builder = BodyBuilder(encoded, rules(output_length="exact", max_tokens=16_384), nonce="n")
     for trajectory_id in source.ids():
+        plain = PlainBodies(source.load(trajectory_id), rules(output_length="exact", max_tokens=16_384), "n")
         lines = (folder / "traces" / f"{trajectory_id}.jsonl").read_bytes().splitlines()
         for k, line in enumerate(lines):
             row = json.loads(line)
@@ -226,3 +276,4 @@ def test_recordings_are_sent_as_recorded(folder: Any) -> None:
             assert json.dumps(body["messages"]) == json.dumps(row["messages"])
             assert json.dumps(body.get("tools", [])) == json.dumps(row["tools"])
             assert body["max_tokens"] == body["min_tokens"] == max(1, row["target_output_tokens"])
+            assert builder.build(request) == plain.build(request)

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,10 @@ from pytest_agentperf.core.assignment import isolation_prefix
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.phase import Phase, PhaseSpec, Stage, StopRule
 from pytest_agentperf.core.ruleset import DEMO_1
-from pytest_agentperf.dataset import open_dataset
+from pytest_agentperf.core.trajectory import Trajectory, Turn
+from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.segment_writer import SegmentWriter
 from pytest_agentperf.sim.faults import FaultRates
 from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.worker import WorkerConfig
@@ -60,15 +61,19 @@ def server() -> Iterator[SimServer]:
         yield found
 
 
+@cache
+def demo() -> EncodedDataset:
+    """Return the demo set, encoded once; its files go when the process ends."""
+    return EncodedDataset(DEMO_SET, max_prompt_tokens=100_000, history_reasoning="all")
+
+
 def config(server: SimServer, **changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "url": server.url,
         "headers": {"Authorization": f"Bearer {API_KEY}"},
         "model": server.model,
         "parameters": {},
-        "dataset": str(DEMO_SET),
-        "max_prompt_tokens": 100_000,
-        "history_reasoning": "all",
+        "segments": str(demo().folder),
         "ruleset": DEMO_1,
         "tokenizer": None,
     }
@@ -84,7 +89,7 @@ def spec(n_agents: int, **changes: Any) -> PhaseSpec:
         "stagger_ns": 20 * MS,
         "seed": 0,
         "nonce": "n",
-        "trajectories": tuple(open_dataset(DEMO_SET).ids()),
+        "trajectories": demo().prepared.ids,
         "failure_wait_ns": 50 * MS,
     }
     return PhaseSpec(**(fields | changes))
@@ -389,9 +394,9 @@ def gone(*pids: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [
-        ({"dataset": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"segments": "/nowhere/at/all"}, "/nowhere/at/all: the encoded dataset cannot be opened"),
         ({"tokenizer": str(DEMO_SET)}, "no tokenizer.json in it"),
-        ({"max_prompt_tokens": "many"}, "max_prompt_tokens"),
+        ({"parameters": "many"}, "parameters"),
         ({"unknown": 1}, "unknown"),
     ],
 )
@@ -407,16 +412,6 @@ def test_a_worker_that_cannot_start_says_why(server: SimServer, changes: dict[st
     assert children() == before
 
 
-def broken_demo_set(folder: Path) -> Path:
-    """Copy the demo set and break one of its trajectories."""
-    shutil.copytree(DEMO_SET, folder)
-    path = folder / "trajectories" / "demo-07.json.gz"
-    document = json.loads(gzip.decompress(path.read_bytes()))
-    document["messages"][0] = 5
-    path.write_bytes(gzip.compress(json.dumps(document).encode()))
-    return folder
-
-
 def test_an_error_while_agents_run_ends_the_phase(server: SimServer) -> None:
     """Nobody may wait for an agent that an error of ours has stopped."""
     with pool_of(1, config(server)) as pool:
@@ -426,10 +421,15 @@ def test_an_error_while_agents_run_ends_the_phase(server: SimServer) -> None:
         assert "load worker 0 failed" in str(caught.value)
 
 
-def test_a_broken_trajectory_is_named_before_anything_is_sent(server: SimServer, tmp_path: Path) -> None:
-    dataset = broken_demo_set(tmp_path / "set")
-    with pytest.raises(LoadError, match="demo-07") as caught:
-        LocalPool(config(server, dataset=str(dataset)), workers=1)
+def test_exact_lengths_that_were_not_recorded_are_told_before_anything_is_sent(
+    server: SimServer, tmp_path: Path
+) -> None:
+    with SegmentWriter(tmp_path) as writer:
+        writer.add(Trajectory("t1", ({"role": "user", "content": "x"},), (Turn(((0, 1),), 0),)))
+        writer.finish()
+    exact = DEMO_1.model_copy(update={"output_length": "exact"})
+    with pytest.raises(LoadError, match="trajectory 't1', turn 0: no recorded output length") as caught:
+        LocalPool(config(server, segments=str(tmp_path), ruleset=exact), workers=1)
     assert "Traceback" not in str(caught.value)
 
 

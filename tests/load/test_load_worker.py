@@ -70,7 +70,12 @@ class Scripted:
         self.nonces: list[str] = []
         self.urls: list[str | None] = []
         self.closed = 0
+        self.made_ready: list[int] = []
+        """How many clients there had been each time."""
         self._broken = broken
+
+    def make_ready(self) -> None:
+        self.made_ready.append(len(self.nonces))
 
     def client(self, loop: Loop, nonce: str, url: str | None) -> ScriptedClient:
         self.nonces.append(nonce)
@@ -147,6 +152,8 @@ def test_two_phases_and_the_end() -> None:
     line.deliver(None)
     assert worker.ended()
     assert worker.replay.nonces == ["n", "n"]
+    # Before the first phase, and after each: never while one runs.
+    assert worker.replay.made_ready == [0, 1, 2]
     assert worker.replay.urls == [None, "http://127.0.0.1:9/v1"]
 
 

@@ -18,19 +18,20 @@ from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.driver import Driver
+from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.power.sim import NoPowerSampler
 from pytest_agentperf.sim.clock import VirtualClock
 from pytest_agentperf.sim.transport import EngineClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
     from pytest_agentperf.core.phase import PhaseEvents, PhaseKind, PhaseSpec, PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
-    from pytest_agentperf.dataset import PreparedSource
+    from pytest_agentperf.encoding import EncodedDataset
 
 DEMO_SET = Path(__file__).parents[2] / "fixtures" / "datasets" / "demo-v1"
 NS_PER_S = 1_000_000_000
@@ -156,10 +157,13 @@ class VirtualServer:
 class VirtualPool:
     """A `LoadPool` whose one worker lives in virtual time."""
 
-    def __init__(self, clock: RunClock, client: EngineClient, bodies: BodyBuilder) -> None:
+    def __init__(
+        self, clock: RunClock, client: EngineClient, bodies: BodyBuilder, segments: Segments
+    ) -> None:
         self._clock = clock
         self._client = client
         self._bodies = bodies
+        self._segments = segments
         self.health: dict[str, Any] = {"workers": 1}
 
     def start_phase(self, spec: PhaseSpec) -> int:
@@ -169,7 +173,7 @@ class VirtualPool:
             range(spec.n_agents),
             clock=self._clock.virtual,
             client=self._client,
-            tool_delays_ns=self._bodies.tool_delays_ns,
+            tool_delays_ns=self._segments.tool_delays_ns,
         )
         self.driver.start(self._clock.now_ns())
         return self._clock.now_ns()
@@ -190,7 +194,9 @@ class VirtualPool:
     def close(self) -> None: ...
 
 
-def open_virtual(name: str, settings: RunSettings, source: PreparedSource, clock: BlockingClock) -> Deployed:
+def open_virtual(
+    name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+) -> Deployed:
     """Open a deployment whose engine lives in this process."""
     assert isinstance(clock, RunClock)
     engine = settings.system.deployments[name].simulate
@@ -198,15 +204,19 @@ def open_virtual(name: str, settings: RunSettings, source: PreparedSource, clock
     # The nonce seeds answers and jitter too, so that seeds differ in more than their prefixes.
     engine = engine.model_copy(update={"seed": sum(settings.nonce.encode())})
     rules = settings.ruleset
-    bodies = BodyBuilder(source, BodyRules("sim", {}, rules.max_tokens, rules.output_length), settings.nonce)
-    pool = VirtualPool(clock, EngineClient(engine, clock.virtual, bodies.build), bodies)
+    dataset = encode()
+    segments = Segments(dataset.folder)
+    bodies = BodyBuilder(
+        segments, BodyRules("sim", {}, rules.max_tokens, rules.output_length), settings.nonce
+    )
+    pool = VirtualPool(clock, EngineClient(engine, clock.virtual, bodies.build), bodies, segments)
     return Deployed(
         name,
         settings,
         server=VirtualServer(),
         open_pool=lambda: pool,
         open_sampler=NoPowerSampler,
-        trajectories=source.ids(),
+        trajectories=dataset.prepared.ids,
         clock=clock,
     )
 
@@ -217,6 +227,8 @@ class Watch:
     def __init__(self) -> None:
         self.started: list[tuple[str, int]] = []
         self.records: list[RequestColumns] = []
+
+    def dataset_progress(self, done: int, total: int) -> None: ...
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         self.started.append((kind, n_agents))
