@@ -1,4 +1,4 @@
-"""Encodes trajectories into the files that `load.segments` maps: every message once, in the order of its trajectory."""
+"""Encodes trajectories into the files that `load.segments` maps."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from pytest_agentperf.load.segments import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from pytest_agentperf.core.trajectory import Trajectory, Turn
+    from pytest_agentperf.core.trajectory import Message, Trajectory
 
 _BUFFER_BYTES = 1 << 20
 _INT64_MAX = (1 << 63) - 1
+# So many runs that request after request begins with are worth a second copy in one piece.
+_SCATTERED_RUNS = 8
 
 
 class _Slice(NamedTuple):
@@ -36,24 +38,13 @@ class _Slice(NamedTuple):
     stop: int
 
 
-class _Encoded(NamedTuple):
-    """Where the pieces of one trajectory lie."""
-
-    messages: Sequence[_Slice]
-    """Each with the comma before it."""
-    ends: Sequence[_Slice]
-    """The end of the messages, and the tools; one per tool list."""
-    openings: dict[int, tuple[_Slice, _Slice]]
-    """Messages that open a request, cut where the prefix goes."""
-
-
 class SegmentWriter:
     """Writes a folder, one trajectory at a time; before `finish` it cannot be opened. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._file = (folder / SEGMENTS_FILE).open("xb", buffering=_BUFFER_BYTES)
         self.size_bytes = 0
+        self._file = (folder / SEGMENTS_FILE).open("xb", buffering=_BUFFER_BYTES)
         self._bounds = array("q")
         self._turns = array("q")
         self._trajectories: list[tuple[str, int]] = []
@@ -70,22 +61,18 @@ class SegmentWriter:
             self._file.close()
 
     def add(self, trajectory: Trajectory) -> None:
-        """Encode and append a trajectory; raises DatasetError for messages that cannot open a request."""
-        encoded = _Encoded(
-            [self._write(b"," + json_bytes(message)) for message in trajectory.messages],
-            [self._write(b'],"tools":' + json_bytes(tools)) for tools in trajectory.tool_sets],
-            {},
-        )
+        """Encode and append a trajectory; raises DatasetError for a message that cannot open a request."""
+        layout = _Layout(trajectory.messages, self._write)
+        ends = [self._write(b'],"tools":' + json_bytes(tools)) for tools in trajectory.tool_sets]
         for number, turn in enumerate(trajectory.turns):
-            opening = turn.message_runs[0][0]
-            if opening not in encoded.openings:
-                try:
-                    encoded.openings[opening] = self._opening(trajectory, encoded, opening)
-                except DatasetError as error:
-                    where = f"trajectory {trajectory.id!r}, turn {number}"
-                    raise DatasetError(error.what, where=where, remedy=error.remedy) from None
+            try:
+                before, *rest = layout.slices(turn.message_runs)
+            except DatasetError as error:
+                where = f"trajectory {trajectory.id!r}, turn {number}"
+                raise DatasetError(error.what, where=where, remedy=error.remedy) from None
+            rest.append(self._end_without_tools if turn.tools_index is None else ends[turn.tools_index])
             first = len(self._bounds)
-            for slice_ in self._slices(encoded, turn):
+            for slice_ in (before, *_joined(rest)):
                 self._bounds.extend(slice_)
             output = NOT_RECORDED if turn.output_tokens is None else min(turn.output_tokens, _INT64_MAX)
             self._turns.extend((first, len(self._bounds), min(turn.tool_delay_ns, _INT64_MAX), output))
@@ -111,31 +98,68 @@ class SegmentWriter:
         start, self.size_bytes = self.size_bytes, self.size_bytes + len(data)
         return _Slice(start, self.size_bytes)
 
-    def _opening(self, trajectory: Trajectory, encoded: _Encoded, index: int) -> tuple[_Slice, _Slice]:
+
+class _Layout:
+    """Writes one trajectory's messages, once and in order, and finds the slices of its requests."""
+
+    def __init__(self, messages: Sequence[Message], write: Callable[[bytes], _Slice]) -> None:
+        self._messages = messages
+        self._write = write
+        self._encoded = [b"," + json_bytes(message) for message in messages]
+        self._places = [write(data) for data in self._encoded]
+        self._openings: dict[int, tuple[_Slice, _Slice]] = {}
+        self._gathered_runs: list[tuple[int, int]] = []
+        self._gathered: list[_Slice] = []
+        # Never more than as much again.
+        self._gather_bytes = sum(map(len, self._encoded))
+
+    def slices(self, runs: Sequence[tuple[int, int]]) -> list[_Slice]:
+        """Return where a request's messages lie, without the comma before the first; the prefix goes after one."""
+        (opening, stop), *others = runs
+        if opening not in self._openings:
+            self._openings[opening] = self._cut(opening)
+        if opening + 1 < stop:
+            others.insert(0, (opening + 1, stop))
+        return [*self._openings[opening], *self._rest(others)]
+
+    def _cut(self, index: int) -> tuple[_Slice, _Slice]:
         """Return both parts of a message that opens a request, written apart only where they differ from it."""
-        before, after = cut_for_prefix(trajectory.messages[index])
-        if before + after == json_bytes(trajectory.messages[index]):
-            start = encoded.messages[index].start + 1
+        before, after = cut_for_prefix(self._messages[index])
+        if before + after == self._encoded[index][1:]:
+            start = self._places[index].start + 1
         else:
             start = self._write(before + after).start
         cut = start + len(before)
         return _Slice(start, cut), _Slice(cut, cut + len(after))
 
-    def _slices(self, encoded: _Encoded, turn: Turn) -> Iterator[_Slice]:
-        """Yield what a request consists of, neighbours joined; the prefix parts the first slice from the second."""
-        (opening, stop), *others = turn.message_runs
-        before, after = encoded.openings[opening]
-        yield before
-        pieces = [after]
-        for first, end in ((opening + 1, stop), *others):
-            if first < end:
-                # A trajectory's messages were written one behind the other.
-                pieces.append(_Slice(encoded.messages[first].start, encoded.messages[end - 1].stop))
-        pieces.append(self._end_without_tools if turn.tools_index is None else encoded.ends[turn.tools_index])
-        yield from _joined(pieces)
+    def _rest(self, runs: list[tuple[int, int]]) -> list[_Slice]:
+        """Return where the other messages lie; many runs that later requests begin with too are gathered first.
+
+        Reasoning that disappears with the next user message leaves such histories: every other message is replaced,
+        and all requests from then on share them.
+        """
+        known = len(self._gathered_runs)
+        found = list(self._gathered)
+        if runs[:known] != self._gathered_runs:
+            known, found = 0, []
+        scattered = runs[known:-1]
+        if len(scattered) >= _SCATTERED_RUNS:
+            size_bytes = sum(place.stop - place.start for place in map(self._place, scattered))
+            if size_bytes <= self._gather_bytes:
+                self._gather_bytes -= size_bytes
+                found.append(
+                    self._write(b"".join(self._encoded[i] for run in scattered for i in range(*run)))
+                )
+                self._gathered_runs, self._gathered = runs[:-1], list(found)
+                known = len(runs) - 1
+        return [*found, *map(self._place, runs[known:])]
+
+    def _place(self, run: tuple[int, int]) -> _Slice:
+        return _Slice(self._places[run[0]].start, self._places[run[1] - 1].stop)
 
 
 def _joined(slices: Iterable[_Slice]) -> Iterator[_Slice]:
+    """Yield slices, neighbours in the file as one."""
     pending: _Slice | None = None
     for slice_ in slices:
         if pending is not None and pending.stop == slice_.start:

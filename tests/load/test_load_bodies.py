@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from pytest_agentperf.core.assignment import PREFIX_HEX_CHARS, isolation_prefix
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import Trajectory, Turn
 from pytest_agentperf.dataset import ReplayDataset
+from pytest_agentperf.load import segment_writer
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 
 if TYPE_CHECKING:
@@ -227,25 +229,28 @@ def any_trajectories(draw: st.DrawFn) -> Trajectory:
     runs = st.integers(0, end - 1).flatmap(
         lambda start: st.tuples(st.just(start), st.integers(start + 1, end))
     )
-    return Trajectory(
-        "t1",
-        messages,
-        tuple(
+    turns: list[Turn] = []
+    for _ in range(draw(st.integers(1, 5))):
+        # Mostly the last history, as far as it goes, and more.
+        last = turns[-1].message_runs if turns else ()
+        kept = last[: draw(st.sampled_from([len(last), len(last) - 1, 0]))]
+        turns.append(
             Turn(
-                tuple(draw(st.lists(runs, min_size=1, max_size=4))),
+                (*kept, *draw(st.lists(runs, min_size=not kept, max_size=4))),
                 draw(st.integers(0, 1 << 62)),
                 tools_index=draw(st.none() | st.integers(0, len(tools) - 1)) if tools else None,
                 output_tokens=draw(st.integers(0, 1 << 70)),
             )
-            for _ in range(draw(st.integers(1, 4)))
-        ),
-        tool_sets=tools,
-    )
+        )
+    return Trajectory("t1", messages, tuple(turns), tool_sets=tools)
 
 
-@given(any_trajectories(), st.sampled_from(["natural", "exact"]))
-def test_joined_bodies_are_those_made_message_by_message(run: Trajectory, length: str) -> None:
-    encoded = segments(replace(run, id="t0"), run)
+@given(any_trajectories(), st.sampled_from(["natural", "exact"]), st.integers(1, 4))
+def test_joined_bodies_are_those_made_message_by_message(
+    run: Trajectory, length: str, scattered_runs: int
+) -> None:
+    with patch.object(segment_writer, "_SCATTERED_RUNS", scattered_runs):
+        encoded = segments(replace(run, id="t0"), run)
     builder = BodyBuilder(encoded, rules(output_length=length, parameters={"a": "ü"}), "n")
     plain = PlainBodies(run, rules(output_length=length, parameters={"a": "ü"}), "n")
     for number in range(len(run.turns)):
