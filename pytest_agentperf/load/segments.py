@@ -47,7 +47,7 @@ class Segments:
             self._turns = np.asarray(np.load(folder / TURNS_FILE, mmap_mode="r"))
             if index["format"] != FORMAT or index["segments_bytes"] != len(self._segments):
                 raise ValueError("another format, or cut short")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise LoadError(
                 f"the encoded dataset cannot be opened: {error}",
                 where=str(folder),
