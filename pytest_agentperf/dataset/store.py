@@ -35,7 +35,7 @@ from pytest_agentperf.dataset.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from pytest_agentperf.core.trajectory import Trajectory
@@ -184,19 +184,25 @@ def _list_ids(folder: Path) -> tuple[str, ...]:
 
 
 def write_dataset(
-    directory: Path, trajectories: Iterable[Trajectory], metadata: DatasetMetadata
+    directory: Path,
+    trajectories: Iterable[Trajectory],
+    metadata: DatasetMetadata | Callable[[], DatasetMetadata],
 ) -> DatasetStore:
     """Write a new dataset and open it; raises DatasetError if `directory` exists.
 
     All files are built beside it and appear with one rename, `dataset.yaml` written last: no reader ever
-    sees half a dataset. Trajectories are taken one at a time.
+    sees half a dataset. Trajectories are taken one at a time; metadata may be a function that is called after the last.
     """
     with written_whole(directory) as built:
         _build(built, trajectories, metadata)
     return DatasetStore(directory)
 
 
-def _build(directory: Path, trajectories: Iterable[Trajectory], metadata: DatasetMetadata) -> None:
+def _build(
+    directory: Path,
+    trajectories: Iterable[Trajectory],
+    metadata: DatasetMetadata | Callable[[], DatasetMetadata],
+) -> None:
     folder = directory / TRAJECTORIES_DIR
     folder.mkdir(parents=True)
     digests: list[tuple[str, str]] = []
@@ -211,6 +217,8 @@ def _build(directory: Path, trajectories: Iterable[Trajectory], metadata: Datase
         seen.add(trajectory.id.casefold())
         digests.append((trajectory.id, _write_trajectory(folder, trajectory)))
         collector.add(trajectory)
+    if callable(metadata):
+        metadata = metadata()
     document = {
         "schema": DATASET_SCHEMA,
         **metadata.model_dump(include=set(DatasetMetadata.model_fields)),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-COMMANDS = ("init", "replay", "sim", "suites", "systems")
+COMMANDS = ("dataset", "init", "replay", "sim", "suites", "systems")
 ENGINE = EngineConfig(
     step_base_ms=2.0, step_per_sequence_ms=1.0, output_tokens_median=16, output_tokens_p95=16
 )

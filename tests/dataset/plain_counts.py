@@ -1,7 +1,8 @@
 """What every real recording holds, counted by the plainest means: the check on all readers.
 
 Standard library only, nothing of the package. `count(path)` gives requests, their recorded token counts, and
-their tool calls with durations, or why the file holds no requests. A request counts once the model answered anything.
+their tool calls with durations, or why the file holds no requests. A request counts if the model answered it and its
+history begins in the recording.
 
     python tests/dataset/plain_counts.py DIR
 """
@@ -25,7 +26,7 @@ Json = Any
 
 
 class Refused(Exception):
-    """The file holds no requests."""
+    """The file holds no requests, or none that can be told apart."""
 
 
 @dataclass
@@ -36,6 +37,9 @@ class Counts:
     """(tool, milliseconds) of every call."""
     models: set[str] = field(default_factory=set)
     sessions: int = 1
+    """-1 where the format does not say."""
+    calls_known: bool = True
+    """Whether the format tells which tools were called."""
 
     @property
     def requests(self) -> int:
@@ -64,6 +68,21 @@ def count(path: Path) -> Counts:
 
 def _load(path: Path) -> Json:
     return json.loads(path.read_bytes().decode("utf-8"))
+
+
+def _after(start_ms: float, end_ms: float) -> float | None:
+    # A clock that was set back measures nothing.
+    return end_ms - start_ms if end_ms >= start_ms else None
+
+
+def _text_calls(text: str) -> list[str]:
+    """Return the tools of an answer whose calls are text: XML functions, shell blocks, an agent's own commands."""
+    if named := re.findall(r"<function=(\w+)>", text):
+        return list(named)
+    if re.search(r"```(mswea_bash_command|bash)\n", text):
+        return ["bash"]
+    commands = re.findall(r"```\n(\w+)", text)
+    return commands[-1:]
 
 
 def _rows(path: Path) -> list[Json]:
@@ -110,12 +129,15 @@ def _mini_swe_agent(path: Path) -> Counts:
         if message["role"] == "assistant":
             usage = extra.get("response", {}).get("usage", {})
             counts.tokens.append((usage.get("prompt_tokens"), usage.get("completion_tokens")))
-            for call in message.get("tool_calls") or []:
+            calls = message.get("tool_calls") or []
+            for call in calls:
                 started[call["id"]] = len(counts.calls)
                 counts.calls.append((call["function"]["name"], None))
+            if not calls:
+                counts.calls += [(name, None) for name in _text_calls(message["content"])]
         elif message["role"] == "tool" and now_ms is not None and last_ms is not None:
             place = started[message["tool_call_id"]]
-            counts.calls[place] = (counts.calls[place][0], now_ms - last_ms)
+            counts.calls[place] = (counts.calls[place][0], _after(last_ms, now_ms))
         last_ms = now_ms
     return counts
 
@@ -125,7 +147,8 @@ def _swe_agent(path: Path) -> Counts:
     counts = Counts()
     config = document.get("replay_config") or {}
     config = json.loads(config) if isinstance(config, str) else config
-    if model := config.get("agent", {}).get("model", {}).get("name"):
+    model = config.get("agent", {}).get("model", {}).get("name")
+    if model and model != "replay":
         counts.models.add(model)
     answers = [m for m in document["history"] if m["role"] == "assistant" and not m.get("is_demo")]
     steps = document.get("trajectory") or [{}] * len(answers)
@@ -168,21 +191,36 @@ def _opencode_sessions(path: Path) -> Iterator[tuple[dict[str, Json], list[dict[
 def _opencode(path: Path) -> Counts:
     counts = Counts()
     sessions = set()
+    events = _load(path) if path.is_file() else []
+    humans = (
+        {event["properties"]["callID"] for event in events if event.get("type") == "permission.updated"}
+        if isinstance(events, list)
+        else set()
+    )
+    begun = set()
     for message, parts in _opencode_sessions(path):
+        if message["role"] == "user":
+            begun.add(message["sessionID"])
         kinds = [part["type"] for part in parts]
-        answered = any(part["type"] == "tool" or part.get("text") for part in parts)
-        if message["role"] != "assistant" or "step-start" not in kinds or not answered:
+        # One request is one step; an answer that was cut has no end of it.
+        if message["role"] != "assistant" or "step-start" not in kinds or "step-finish" not in kinds:
+            continue
+        if message["sessionID"] not in begun:
             continue
         sessions.add(message["sessionID"])
         counts.models.add(message["modelID"])
         tokens = message["tokens"]
-        prompt = tokens["input"] + tokens["cache"]["read"] + tokens["cache"]["write"]
-        # A provider that reports nothing, or an answer that was cut: zeros.
-        counts.tokens.append((prompt, tokens["output"] + tokens["reasoning"]) if prompt else (None, None))
+        cached = tokens["cache"]["read"]
+        prompt = tokens["input"] + cached + tokens["cache"]["write"]
+        output = tokens["output"] + tokens["reasoning"]
+        # Without a total it is open whether a larger input already holds the cached part.
+        ambiguous = "total" not in tokens and 0 < cached <= tokens["input"]
+        # A provider that reports nothing: zeros.
+        counts.tokens.append((None if ambiguous or not prompt else prompt, output or None))
         for part in parts:
             if part["type"] == "tool":
                 time = part["state"].get("time", {})
-                ended = time.get("end")
+                ended = None if part["callID"] in humans else time.get("end")
                 counts.calls.append((part["tool"], None if ended is None else ended - time["start"]))
     counts.sessions = len(sessions)
     return counts
@@ -192,11 +230,14 @@ def _claude_code(path: Path) -> Counts:
     counts = Counts()
     rows = _dicts(path)
     branch = all(row.get("isSidechain") for row in rows)
+    known = {row.get("uuid") for row in rows}
     prompts: dict[str, int] = {}
     started: dict[str, tuple[int, float]] = {}
     for row in rows:
         message = row.get("message")
         if not isinstance(message, dict) or (row.get("isSidechain") and not branch):
+            continue
+        if row.get("parentUuid") and row["parentUuid"] not in known:
             continue
         content = message.get("content")
         blocks = [b for b in content if isinstance(b, dict)] if isinstance(content, list) else []
@@ -240,7 +281,8 @@ def _codex(path: Path) -> Counts:
             counts.calls.append((payload["name"], None))
         elif kind == "function_call_output":
             place, start_ms = started[payload["call_id"]]
-            took_ms = _time_ms(row["timestamp"]) - start_ms
+            # Older versions write call and output at one moment, and the duration into the output.
+            took_ms = _time_ms(row["timestamp"]) - start_ms or None
             if payload["output"].startswith("{"):
                 stated = json.loads(payload["output"]).get("metadata", {}).get("duration_seconds")
                 took_ms = took_ms if stated is None else stated * 1e3
@@ -260,9 +302,11 @@ def _pi(path: Path) -> Counts:
         if message["role"] == "assistant" and message["content"]:
             usage = message["usage"]
             prompt = usage["input"] + usage["cacheRead"] + usage["cacheWrite"]
-            counts.tokens.append((prompt, usage["output"]))
+            cut = message["stopReason"] in ("aborted", "error")
+            # A cut answer has the count of its beginning, and its calls never ran.
+            counts.tokens.append((prompt, None if cut else usage["output"]))
             counts.models.add(message["model"])
-            for block in message["content"]:
+            for block in () if cut else message["content"]:
                 if block["type"] == "toolCall":
                     started[block["id"]] = len(counts.calls)
                     counts.calls.append((block["name"], None))
@@ -315,6 +359,9 @@ def _atif(path: Path) -> Counts:
     document = _load(path)
     agent = document["agent"]
     counts = Counts(models={agent.get("model_name") or agent["model"]})
+    if any("observation" in step for step in document["steps"] if step["source"] != "agent"):
+        # A client wrote the results before the step with their calls: requests are not told apart.
+        raise Refused("results of tool calls stand outside the steps that made the calls")
     for step in document["steps"]:
         if step["source"] == "agent":
             metrics = step.get("metrics") or {}
@@ -350,13 +397,19 @@ def _messages_jsonl(path: Path) -> Counts:
         for message in row.get("messages") or row["trajectory"]:
             if message["role"] in ("assistant", "ai"):
                 counts.tokens.append((None, None))
-                calls = message.get("tool_calls") or []
-                counts.calls += [(call["function"]["name"], None) for call in calls]
+                named = [call["function"]["name"] for call in message.get("tool_calls") or []]
+                if "tools" not in row:
+                    named = _text_calls(message.get("text") or _flat(message["content"]))
+                counts.calls += [(name, None) for name in named]
     return counts
 
 
+def _flat(content: Json) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
 def _kv_cache_tester(path: Path) -> Counts:
-    counts = Counts(sessions=0)
+    counts = Counts(sessions=0, calls_known=False)
     waiting = [_load(path)]
     while waiting:
         session = waiting.pop()
@@ -383,8 +436,16 @@ def _azure(path: Path) -> Counts:
 
 
 def _lmcache(path: Path) -> Counts:
-    rows = _rows(path)
-    return Counts([(None, None)] * len(rows), sessions=len({row["session_id"] for row in rows}))
+    counts = Counts(sessions=0)
+    sessions: dict[str, list[Json]] = {}
+    for row in _rows(path):
+        sessions.setdefault(row["session_id"], []).append(row)
+    for rows in sessions.values():
+        counts.sessions += 1
+        counts.tokens += [(None, None)] * len(rows)
+        # Whether the last command ran, nothing says.
+        counts.calls += [(name, None) for row in rows[:-1] for name in _text_calls(row["output"])]
+    return counts
 
 
 def _dynamo(path: Path) -> Counts:
@@ -408,6 +469,7 @@ def _dynamo(path: Path) -> Counts:
 def _otel_genai(path: Path) -> Counts:
     counts = Counts()
     seen = set()
+    last_end = ""
     for span in _load(path)["spans"]:
         values = span["attributes"]
         # The same answer is recorded twice by some instrumentations.
@@ -415,6 +477,10 @@ def _otel_genai(path: Path) -> Counts:
         if values.get("gen_ai.operation.name") != "chat" or name in seen:
             continue
         seen.add(name)
+        if span["start_time"] < last_end:
+            # Requests at one time: how many agents they are, nothing says.
+            counts.sessions = -1
+        last_end = span["end_time"]
         counts.models.add(values["gen_ai.request.model"])
         counts.tokens.append(
             (values.get("gen_ai.usage.input_tokens"), values.get("gen_ai.usage.output_tokens"))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trace_support import prompt_tokens, shared_tokens
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats import base, hashed
+from pytest_agentperf.dataset import counting
+from pytest_agentperf.dataset.formats import hashed
 from pytest_agentperf.dataset.formats.hashed import TEMPLATE_TOKENS, TracedRequest, TracePrompts, check_blocks
 
 SIZE = 16
@@ -158,7 +159,7 @@ def test_scopes_share_nothing() -> None:
 
 
 def test_the_template_counts_as_the_importer_counts_it() -> None:
-    assert TEMPLATE_TOKENS == base._TOKENS_PER_MESSAGE
+    assert TEMPLATE_TOKENS == counting._TOKENS_PER_MESSAGE
 
 
 @pytest.mark.parametrize(("n_keys", "tokens"), [(2, 16), (0, 1), (2, 33), (2**24, 2**28)])
