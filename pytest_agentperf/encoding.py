@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.dataset import open_dataset, prepare_dataset
+from pytest_agentperf.dataset.default import make_available
 from pytest_agentperf.load.private_folder import PrivateFolder
 from pytest_agentperf.load.segment_writer import SegmentWriter
 
@@ -39,9 +40,11 @@ class EncodedDataset:
     ) -> None:
         """Read and encode everything, one trajectory at a time; `on_progress(done, total)` hears of it every 2 s.
 
-        Raises DatasetError, and LoadError where there is no room.
+        A default dataset that is not there yet is made first, which takes minutes, once. Raises DatasetError, and
+        LoadError where there is no room.
         """
-        source = open_dataset(path)
+        paced = _Paced(on_progress)
+        source = open_dataset(make_available(path, progress=paced.tell))
         try:
             self._private = PrivateFolder()
         except OSError as error:
@@ -54,7 +57,7 @@ class EncodedDataset:
         self.folder = self._private.path
         try:
             with SegmentWriter(self.folder) as writer:
-                encoding = _Encoding(writer, source, on_progress)
+                encoding = _Encoding(writer, source, paced)
                 self.prepared: PreparedDataset = prepare_dataset(
                     source,
                     encoding.take,
@@ -81,16 +84,26 @@ class EncodedDataset:
         self._private.close()
 
 
+class _Paced:
+    """Passes progress on, every two seconds."""
+
+    def __init__(self, on_progress: Callable[[int, int], None]) -> None:
+        self._on_progress = on_progress
+        self._told_ns = monotonic_ns()
+
+    def tell(self, done: int, total: int) -> None:
+        if monotonic_ns() - self._told_ns >= _PROGRESS_EVERY_NS:
+            self._told_ns = monotonic_ns()
+            self._on_progress(done, total)
+
+
 class _Encoding:
     """How far it is, for those who wait and for those who run out of room."""
 
-    def __init__(
-        self, writer: SegmentWriter, source: TrajectorySource, on_progress: Callable[[int, int], None]
-    ) -> None:
+    def __init__(self, writer: SegmentWriter, source: TrajectorySource, paced: _Paced) -> None:
         self._writer = writer
-        self._on_progress = on_progress
+        self._paced = paced
         self._done, self._total = 0, len(source.ids())
-        self._told_ns = monotonic_ns()
 
     def take(self, trajectory: Trajectory) -> None:
         try:
@@ -106,9 +119,7 @@ class _Encoding:
 
     def progress(self, done: int, total: int) -> None:
         self._done = done
-        if monotonic_ns() - self._told_ns >= _PROGRESS_EVERY_NS:
-            self._told_ns = monotonic_ns()
-            self._on_progress(done, total)
+        self._paced.tell(done, total)
 
     def _no_room(self, error: OSError) -> LoadError:
         written_mb = self._writer.size_bytes / 1e6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,9 @@ _HOME = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _PACKAGE.pa
 SUITES = _HOME / "suites"
 SYSTEMS = _HOME / "fixtures" / "systems"
 DATASETS = _HOME / "fixtures" / "datasets"
+CACHE_VARIABLE = "AGENTPERF_CACHE"
+SYNTHETIC = {"aa-agentperf-2026-06": "aa-agentperf-2026-06-500-seed1"}
+"""Datasets that are made on first use, and their folders in the cache."""
 
 
 def bundled_suites() -> Iterator[Path]:
@@ -50,7 +55,18 @@ def find_system_file(name_or_path: str, *, start: Path) -> Path:
 
 
 def find_dataset(name: str, *, relative_to: Path) -> Path:
-    """Return the folder of a dataset: `bundled:NAME`, or a path relative to the file that names it."""
+    """Return the folder of a dataset: `bundled:NAME`, `synthetic:NAME`, or a path relative to the file that names it.
+
+    That of a synthetic one need not exist yet.
+    """
+    if name.startswith("synthetic:"):
+        if (folder := SYNTHETIC.get(name.removeprefix("synthetic:"))) is None:
+            raise ConfigError(
+                f"unknown dataset {name!r}",
+                where="dataset",
+                remedy=f"synthetic ones: {', '.join(SYNTHETIC)}; `agentperf dataset synthesize` makes others",
+            )
+        return cache_directory() / "datasets" / folder
     if name.startswith("bundled:"):
         known = sorted(path.parent.name for path in DATASETS.glob("*/dataset.yaml"))
         # By list, not by path: `bundled:` and `bundled:../x` are directories too.
@@ -62,3 +78,15 @@ def find_dataset(name: str, *, relative_to: Path) -> Path:
             )
         return DATASETS / wanted
     return (relative_to / name).resolve()
+
+
+def cache_directory() -> Path:
+    """Return where datasets are kept that were made: AGENTPERF_CACHE, else this platform's directory for caches."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).absolute()
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "pytest-agentperf"

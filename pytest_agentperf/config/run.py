@@ -116,7 +116,7 @@ def settle(
     _check_editions(suite, system, system_path)
     ruleset, deviations = _ruleset(suite, suite_file, system, system_path, options)
     if options.dataset is None:
-        dataset = find_dataset(suite.dataset, relative_to=suite_file.parent)
+        dataset = find_dataset(suite.dataset or ruleset.dataset, relative_to=suite_file.parent)
     else:
         dataset = find_dataset(options.dataset, relative_to=start)
     max_agents = options.max_agents or MAX_AGENTS_DEFAULT

@@ -89,8 +89,8 @@ class Suite(_Model):
     edition: str
     """The default one."""
     sampling: Sampling
-    dataset: str
-    """`bundled:NAME`, or a path relative to the suite's file."""
+    dataset: str | None = None
+    """`bundled:NAME`, `synthetic:NAME`, or a path relative to the suite's file; the ruleset's if absent."""
     ruleset: str
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Changed rules; each one is a deviation in the result."""

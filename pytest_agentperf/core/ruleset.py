@@ -29,8 +29,9 @@ class Ruleset(BaseModel):
     max_tokens: int = Field(gt=0)
     output_length: Literal["natural", "exact"]
     dataset: str
-    dataset_digest: str | None
-    """SHA-256 of the ruleset's dataset; None while it is not published, so that any dataset is a deviation."""
+    """What is replayed unless suite or user name another: `bundled:NAME` or `synthetic:NAME`."""
+    dataset_digest: str
+    """SHA-256 of its content: another dataset, wherever it is named, is a deviation."""
     tool_delay_max_s: float = Field(gt=0)
     """Longer tool delays of the dataset are cut to this."""
     failure_wait_s: float = Field(ge=0)
@@ -86,8 +87,8 @@ AA_AGENTPERF_2026_06 = Ruleset(
     official=True,
     max_tokens=16_384,
     output_length="natural",
-    dataset="official-500",
-    dataset_digest=None,
+    dataset="synthetic:aa-agentperf-2026-06",
+    dataset_digest="a1db78872101472c0dedc340736a73b31b68a0e1f6c4f574d380f405ccf59a1f",
     tool_delay_max_s=5.0,
     failure_wait_s=1.0,
     isolation_cached_tokens_max=256,
@@ -128,7 +129,7 @@ DEMO_1 = Ruleset(
     # At 20 tok/s a 16,384-token answer drains for 14 minutes: short windows need short answers.
     max_tokens=64,
     output_length="natural",
-    dataset="demo-v1",
+    dataset="bundled:demo-v1",
     dataset_digest="7ef07d58616041858272b725a65ef1e926599154369c8ac7a5166c2dd7cc98cb",
     tool_delay_max_s=5.0,
     failure_wait_s=1.0,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import filelock
 
+from pytest_agentperf.config.bundled import CACHE_VARIABLE, cache_directory
 from pytest_agentperf.core.errors import DatasetError
+from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
 from pytest_agentperf.dataset.store import DatasetStore, write_dataset
 from pytest_agentperf.dataset.synth import profile_named, synthesis_metadata, synthesize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-CACHE_VARIABLE = "AGENTPERF_CACHE"
 
 
 class Synthesis(NamedTuple):
@@ -38,20 +36,8 @@ DEFAULT = Synthesis(
     profile="aa-agentperf-2026-06",
     trajectories=500,
     seed=1,
-    digest="a1db78872101472c0dedc340736a73b31b68a0e1f6c4f574d380f405ccf59a1f",
+    digest=AA_AGENTPERF_2026_06.dataset_digest,
 )
-
-
-def cache_directory() -> Path:
-    """Return where datasets are kept: AGENTPERF_CACHE, else this platform's directory for caches."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "pytest-agentperf"
 
 
 def default_dataset(
@@ -65,6 +51,13 @@ def default_dataset(
     `progress` is called with the number of trajectories made so far and the number to make.
     """
     return cached_synthesis(DEFAULT, cache_dir, progress=progress, workers=workers)
+
+
+def make_available(path: Path, *, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Return `path`; where it is the default dataset's place in the cache, see that it is there and whole."""
+    if path == cache_directory() / "datasets" / DEFAULT.directory_name:
+        return default_dataset(progress=progress)
+    return path
 
 
 def cached_synthesis(

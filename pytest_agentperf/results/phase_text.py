@@ -15,8 +15,8 @@ NS_PER_S = 1e9
 
 
 def dataset_text(done: int, total: int) -> str:
-    """Return on one line how far the dataset is read and encoded."""
-    return f"encoding the dataset, {done:,} of {total:,} trajectories"
+    """Return on one line how far the dataset is made, or read and encoded."""
+    return f"preparing the dataset, {done:,} of {total:,} trajectories"
 
 
 def status_text(status: PhaseStatus) -> str:

@@ -19,7 +19,7 @@ SUITE_CASES = {
     "unknown key": (
         changed(SUITE, "dataset:", "datset:"),
         "datset:",
-        "unknown key `datset` (and 1 more)",
+        "unknown key `datset`",
         "did you mean `dataset`?",
     ),
     "unknown key, nothing close": (

@@ -70,7 +70,8 @@ def test_bundled_suite(name: str) -> None:
     assert suite.tokenizer == suite.model
     assert suite.max_tokens == find_ruleset(suite.ruleset).max_tokens == 16_384
     assert suite.ruleset == "aa-agentperf/2026-06"
-    assert suite.dataset == "bundled:demo-v1"
+    # That of the ruleset: the simulated system replays another than a rack.
+    assert suite.dataset is None
     assert not suite.overrides
     assert suite.history_reasoning_source
     assert all(edition.source for edition in suite.editions.values())

@@ -35,8 +35,8 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "official": True,
         "max_tokens": 16_384,  # §3
         "output_length": "natural",
-        "dataset": "official-500",  # §4.8
-        "dataset_digest": None,  # not published yet: no dataset can pass for it
+        "dataset": "synthetic:aa-agentperf-2026-06",  # §4.8
+        "dataset_digest": "a1db78872101472c0dedc340736a73b31b68a0e1f6c4f574d380f405ccf59a1f",
         "tool_delay_max_s": 5.0,  # §2
         "failure_wait_s": 1.0,  # §4.4
         "isolation_cached_tokens_max": 256,  # §4.7
@@ -83,7 +83,7 @@ def test_the_demo_judges_by_the_same_percentiles_and_confirms() -> None:
 
 
 def test_the_demos_dataset_is_named_by_its_content() -> None:
-    assert DEMO_1.dataset == "demo-v1"
+    assert DEMO_1.dataset == "bundled:demo-v1"
     assert DEMO_1.dataset_digest is not None
     assert len(bytes.fromhex(DEMO_1.dataset_digest)) == 32
 

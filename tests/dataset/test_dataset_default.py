@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset import DatasetStore, write_dataset
-from pytest_agentperf.dataset.default import DEFAULT, Synthesis, cache_directory, cached_synthesis
+from pytest_agentperf.config.bundled import cache_directory, find_dataset
+from pytest_agentperf.core.errors import ConfigError, DatasetError
+from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
+from pytest_agentperf.dataset import DatasetStore, default, write_dataset
+from pytest_agentperf.dataset.default import DEFAULT, Synthesis, cached_synthesis, make_available
 from pytest_agentperf.dataset.synth import profile_named, synthesis_metadata, synthesize
 
 if TYPE_CHECKING:
@@ -79,3 +81,25 @@ def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_the_published_digest_is_one() -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", DEFAULT.digest)
+
+
+def test_the_rulesets_dataset_is_made_where_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTPERF_CACHE", str(tmp_path))
+    asked: list[Synthesis] = []
+
+    def made(synthesis: Synthesis, *args: object, **kwargs: object) -> Path:
+        asked.append(synthesis)
+        return tmp_path
+
+    monkeypatch.setattr(default, "cached_synthesis", made)
+    path = find_dataset(AA_AGENTPERF_2026_06.dataset, relative_to=tmp_path / "suite")
+    assert make_available(path) == tmp_path
+    assert asked == [DEFAULT]
+    assert DEFAULT.digest == AA_AGENTPERF_2026_06.dataset_digest
+    # Any other place is the user's.
+    assert make_available(tmp_path / "mine") == tmp_path / "mine"
+    assert len(asked) == 1
+    with pytest.raises(ConfigError, match="aa-agentperf-2026-06"):
+        find_dataset("synthetic:other", relative_to=tmp_path)

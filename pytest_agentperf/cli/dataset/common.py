@@ -10,6 +10,7 @@ from pytest_agentperf.cli.progress import Progress
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.ports import RecordedSource
+from pytest_agentperf.dataset.default import make_available
 from pytest_agentperf.dataset.documents import DatasetMetadata
 from pytest_agentperf.dataset.open import open_dataset
 from pytest_agentperf.dataset.store import DatasetStore, write_dataset
@@ -38,7 +39,8 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 def open_named(name: str) -> TrajectorySource:
     """Open the dataset of the command line; raises ConfigError or DatasetError."""
-    return open_dataset(find_dataset(name, relative_to=Path.cwd()))
+    path = find_dataset(name, relative_to=Path.cwd())
+    return open_dataset(make_available(path))
 
 
 def require_new(out: Path) -> None:
