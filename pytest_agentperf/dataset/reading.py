@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 MAX_JSON_BYTES = 64 * 2**20
 """No sane request or trajectory is larger: 131K tokens are well under 1 MiB of text."""
+_GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_RATIO_MAX = 300
 """Text of agents packs to a tenth at most, repeated histories to a hundredth."""
 MAX_DURATION_MS = 86_400_000.0
 """A day; it also keeps milliseconds exact when they become integer nanoseconds and back."""
+MAX_DURATION_NS = 86_400_000_000_000
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -70,9 +72,9 @@ def brief(value: Any) -> str:
 
 def is_gzip(file: BinaryIO) -> bool:
     """Tell whether a file that is about to be read is gzipped."""
-    magic = file.read(2)
+    magic = file.read(len(_GZIP_MAGIC))
     file.seek(0)
-    return magic == b"\x1f\x8b"
+    return magic == _GZIP_MAGIC
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -126,6 +128,14 @@ def read_gzip(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     return data
 
 
+def read_document(path: Path) -> Any:
+    """Return the one JSON value of a file, which may be gzipped; raises DatasetError."""
+    data = read_bytes(path)
+    if data.startswith(_GZIP_MAGIC):
+        data = read_gzip(path)
+    return parse_json(data, where=str(path), first_line=1)
+
+
 def read_lines(path: Path, *, max_line_bytes: int = MAX_JSON_BYTES) -> Iterator[Line]:
     r"""Yield the non-blank lines, split on "\n" only: U+2028 and U+0085 occur inside JSON strings.
 
@@ -160,14 +170,16 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
-def parse_json(data: bytes, *, where: str, first_line: int | None = None) -> Any:
-    """Parse UTF-8 JSON; `first_line` numbers the data's first line, None if the place is no text file."""
+def parse_json(data: bytes | str, *, where: str, first_line: int | None = None) -> Any:
+    """Parse JSON, text or UTF-8; `first_line` numbers the data's first line, None if the place is no text file."""
     remedy = "the file is damaged or not in this format: write or fetch it again"
     # An explicit decode: given bytes, json.loads would also guess UTF-16 and UTF-32.
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(
+            data if isinstance(data, str) else data.decode("utf-8"), parse_constant=_refuse_constant
+        )
     except UnicodeDecodeError as error:
-        line = _place(where, first_line, data.count(b"\n", 0, error.start))
+        line = _place(where, first_line, error.object.count(b"\n", 0, error.start))
         raise DatasetError(
             f"not UTF-8 (byte {error.start}: {error.reason})", where=line, remedy=remedy
         ) from error

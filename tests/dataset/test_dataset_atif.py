@@ -54,7 +54,7 @@ def test_an_agents_step_is_a_request(tmp_path: Path) -> None:
             "content": "Looking.",
             "reasoning_content": "because",
             "tool_calls": [
-                {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": '{"cmd": "ls"}'}}
+                {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": '{"cmd":"ls"}'}}
             ],
         },
         {"role": "tool", "tool_call_id": "c1", "content": "f.py"},

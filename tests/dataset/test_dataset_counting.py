@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_support import message
 
-from pytest_agentperf.dataset.formats.base import Conversation, ImportContext, assistant
+from pytest_agentperf.dataset.formats.base import ImportContext
+from pytest_agentperf.dataset.formats.chat import assistant
+from pytest_agentperf.dataset.formats.conversation import Conversation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -91,7 +91,7 @@ def test_arguments_become_json_text(tmp_path: Path) -> None:
     ]
     found = read(write(tmp_path, {"messages": messages}), NAME)
     sent = prompts(found.trajectories[0])[1][1]["tool_calls"][0]
-    assert sent["function"]["arguments"] == '{"command": "ä"}'
+    assert sent["function"]["arguments"] == '{"command":"ä"}'
     assert found.notes == {NO_TOOLS: 1}
     assert found.trajectories[0].id == "rows-1"
 

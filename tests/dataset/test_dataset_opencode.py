@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset.formats import opencode
 from pytest_agentperf.dataset.formats.base import ImportContext, Peek
-from pytest_agentperf.dataset.formats.intervals import Interval, covered_ns, tools_delay_ns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -666,18 +665,6 @@ def events_of(messages: list[Any]) -> list[Any]:
             for part in (parts if isinstance(parts, list) else [parts])
         ]
     return found
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30)), max_size=6))
-def test_the_union_is_what_any_tool_covers(pairs: list[tuple[int, int]]) -> None:
-    intervals = [Interval(start, start + length) for start, length in pairs]
-    assert covered_ns(intervals) == len({k for one in intervals for k in range(one.start_ns, one.end_ns)})
-
-
-def test_one_unmeasured_tool_leaves_the_delay_open() -> None:
-    assert tools_delay_ns([("bash", Interval(0, 5)), ("read", None)]) is None
-    assert tools_delay_ns([("bash", Interval(0, 5)), ("task", None)]) == 5
-    assert tools_delay_ns([]) == 0
 
 
 # Real sessions. What is expected was counted by one-off scripts that share nothing with the reader.

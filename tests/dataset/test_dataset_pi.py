@@ -80,7 +80,7 @@ def test_a_session_without_ids_is_one_line_of_entries(tmp_path: Path) -> None:
     assert [message["role"] for message in found.prompts(1)] == ["user", "assistant", "tool", "tool"]
     assert found.prompts(1)[1]["tool_calls"][0]["function"] == {
         "name": "bash",
-        "arguments": '{"command": "ls"}',
+        "arguments": '{"command":"ls"}',
     }
     assert second.tool_calls == ()
 

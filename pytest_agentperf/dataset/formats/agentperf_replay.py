@@ -28,7 +28,7 @@ from pytest_agentperf.dataset.reading import (
     brief,
     is_file,
     parse_json,
-    read_bytes,
+    read_document,
     read_lines,
     to_ns,
     validate,
@@ -124,7 +124,7 @@ class ReplayDataset:
         self.directory = directory
         self._max_row_bytes = max_row_bytes
         path = directory / MANIFEST_FILE
-        value = parse_json(read_bytes(path), where=str(path), first_line=1)
+        value = read_document(path)
         _check_version(value, where=str(path))
         self._manifest = validate(_Manifest, value, where=str(path), remedy=_MALFORMED)
         self._fields: dict[str, Any] = value

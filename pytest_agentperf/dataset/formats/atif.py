@@ -9,17 +9,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.base import Conversation, assistant
-from pytest_agentperf.dataset.formats.fields import (
+from pytest_agentperf.dataset.formats.chat import assistant, joined_text
+from pytest_agentperf.dataset.formats.conversation import Conversation
+from pytest_agentperf.dataset.formats.values import (
     arguments_text,
     count,
-    fields,
     json_text,
+    mapping,
     objects,
-    read_document,
-    row,
+    required_object,
     text,
 )
+from pytest_agentperf.dataset.reading import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ _RESULT_STEP = re.compile(r"Tool result for (\S{1,200})")
 
 def recognises(peek: Peek) -> bool:
     """Say whether a document declares a version of ATIF."""
-    document = fields(peek.document)
+    document = mapping(peek.document)
     return _is_version(document.get("schema_version")) and isinstance(document.get("steps"), list)
 
 
@@ -48,7 +49,9 @@ def _is_version(value: Any) -> bool:
 
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the document's trajectory, then those of sub-agents that it embeds."""
-    waiting = [(row(read_document(path), str(path), of="an ATIF trajectory"), str(path))]
+    waiting = [
+        (required_object(read_document(path), str(path), what="part of an ATIF trajectory"), str(path))
+    ]
     while waiting:
         document, where = waiting.pop(0)
         if not _is_version(document.get("schema_version")) or not isinstance(document.get("steps"), list):
@@ -68,7 +71,7 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
 
 class _Run:
     def __init__(self, document: dict[str, Any], where: str, context: ImportContext) -> None:
-        agent = fields(document.get("agent"))
+        agent = mapping(document.get("agent"))
         tools = objects(agent.get("tool_definitions"))
         self.id = text(document.get("trajectory_id")) or text(document.get("session_id"))
         self.model = text(agent.get("model_name")) or text(agent.get("model"))
@@ -80,14 +83,14 @@ class _Run:
             self._note("runs that continue in another file")
         for i, step in enumerate(document["steps"]):
             self._where = f"{where}: steps[{i}]"
-            self._step(row(step, self._where, of="an ATIF trajectory"))
+            self._step(required_object(step, self._where, what="part of an ATIF trajectory"))
 
     def _note(self, what: str) -> None:
         self._notes.add(what, self._where)
 
     def _step(self, step: dict[str, Any]) -> None:
         source = step.get("source")
-        said = self._text(step.get("message"))
+        said = joined_text(step.get("message"), self._note)
         if source in ("user", "system"):
             if said and _RESULT_STEP.fullmatch(said) and "observation" in step:
                 raise DatasetError(
@@ -98,23 +101,12 @@ class _Run:
                 )
             if said:
                 self.conversation.say({"role": source, "content": said})
-            for result in objects(fields(step.get("observation")).get("results")):
+            for result in objects(mapping(step.get("observation")).get("results")):
                 self._result(result, ())
         elif source == "agent":
             self._answer(step, said)
         else:
             self._note("steps of an unknown source")
-
-    def _text(self, value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        parts = []
-        for part in objects(value):
-            if isinstance(found := part.get("text"), str):
-                parts.append(found)
-            else:
-                self._note("images and other content that is no text")
-        return "\n".join(parts)
 
     def _answer(self, step: dict[str, Any], said: str) -> None:
         calls = [
@@ -127,7 +119,7 @@ class _Run:
         ]
         message = assistant(said or None, reasoning=text(step.get("reasoning_content")), calls=calls)
         requests = count(step.get("llm_call_count"))
-        metrics = fields(step.get("metrics"))
+        metrics = mapping(step.get("metrics"))
         prompt_tokens, output_tokens = (
             count(metrics.get("prompt_tokens")),
             count(metrics.get("completion_tokens")),
@@ -145,14 +137,14 @@ class _Run:
             self.conversation.answer(message, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
             self._results.append(set())
         ids = tuple(id_ for id_, _, _ in calls if id_ is not None)
-        for result in objects(fields(step.get("observation")).get("results")):
+        for result in objects(mapping(step.get("observation")).get("results")):
             self._result(result, ids)
 
     def _result(self, result: dict[str, Any], call_ids: tuple[str, ...]) -> None:
         if result.get("subagent_trajectory_ref") is not None:
             self._note("results that refer to a sub-agent's own trajectory")
         content = result.get("content")
-        shown = self._text(content) if isinstance(content, str | list) else ""
+        shown = joined_text(content, self._note) if isinstance(content, str | list) else ""
         if content is not None and not isinstance(content, str | list):
             shown = json_text(content)
         call_id = text(result.get("source_call_id"))

@@ -1,24 +1,30 @@
-"""Foreign chat messages, checked and brought to OpenAI form, and the small values that come with them."""
+"""Chat messages in OpenAI form: checked where a recording has such, made where it has another form."""
 
 from __future__ import annotations
 
-import json
-import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.reading import MAX_DURATION_MS, brief
+from pytest_agentperf.dataset.formats.values import (
+    MALFORMED,
+    arguments_text,
+    inner,
+    mapping,
+    objects,
+    text,
+    token_count,
+)
+from pytest_agentperf.dataset.reading import brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_agentperf.core.trajectory import Message
-    from pytest_agentperf.dataset.formats.base import Conversation, ImportContext
+    from pytest_agentperf.dataset.formats.base import Note
+
 
 NO_TOOLS = "tool definitions are not in the recording, so requests have none"
+NO_TEXT = "images and other content that is no text"
 NO_ANSWER = "a recording in which the model never answered, left out"
-MALFORMED = "the recording is damaged or not in this format: check it, or name its format by --format"
 
 _ROLES = {
     "system": "system",
@@ -29,8 +35,6 @@ _ROLES = {
     "ai": "assistant",
     "tool": "tool",
 }
-_TOKENS_MAX = 10**9
-_EPOCH_MAX_S = 10**11
 
 
 def chat_message(value: Any, *, where: str) -> dict[str, Any]:
@@ -44,14 +48,14 @@ def chat_message(value: Any, *, where: str) -> dict[str, Any]:
         "role": _ROLES[role],
         "content": chat_content(value.get("content"), where=where),
     }
-    if isinstance(name := value.get("name"), str):
+    if (name := text(value.get("name"))) is not None:
         message["name"] = name
     if message["role"] == "assistant":
         if reasoning := reasoning_text(value):
             message["reasoning_content"] = reasoning
         if calls := chat_calls(value.get("tool_calls"), where=where):
             message["tool_calls"] = calls
-    if isinstance(call_id := value.get("tool_call_id"), str):
+    if (call_id := text(value.get("tool_call_id"))) is not None:
         message["tool_call_id"] = call_id
     return message
 
@@ -82,44 +86,25 @@ def chat_calls(value: Any, *, where: str) -> list[dict[str, Any]]:
 
 
 def _call(value: Any, *, where: str) -> dict[str, Any]:
-    function = value.get("function") if isinstance(value, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    name = text(inner(value, "function", "name"))
+    if name is None:
         raise _wrong("a tool call without a function's name", value, where)
-    call_id = value.get("id")
-    return {
-        "id": call_id if isinstance(call_id, str) else None,
-        "type": "function",
-        "function": {
-            "name": function["name"],
-            "arguments": arguments_text(function.get("arguments"), where=where),
-        },
-    }
+    return tool_call(text(value.get("id")), name, arguments_text(value["function"].get("arguments"), where))
 
 
-def arguments_text(value: Any, *, where: str) -> str:
-    """Return a call's arguments as the JSON text that the model wrote, or that an agent parsed."""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps({} if value is None else value, ensure_ascii=False)
-    except (RecursionError, ValueError) as error:
-        raise _wrong("a tool call's arguments that are no JSON", value, where) from error
+def tool_call(call_id: str | None, name: str, arguments: str) -> dict[str, Any]:
+    """Return a tool call in OpenAI form; `arguments` are JSON text."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def reasoning_text(value: dict[str, Any]) -> str | None:
     """Return an answer's reasoning, which recordings keep in one of several places."""
-    beside = value.get("provider_specific_fields")
-    for holder in (value, beside if isinstance(beside, dict) else {}):
-        for field in ("reasoning_content", "reasoning"):
-            if isinstance(text := holder.get(field), str) and text:
-                return text
-    blocks = value.get("thinking_blocks")
-    texts = [
-        block["thinking"]
-        for block in (blocks if isinstance(blocks, list) else ())
-        if isinstance(block, dict) and isinstance(block.get("thinking"), str)
-    ]
-    return "\n".join(texts) or None
+    for holder in (value, mapping(value.get("provider_specific_fields"))):
+        for name in ("reasoning_content", "reasoning"):
+            if found := text(holder.get(name)):
+                return found
+    thoughts = (text(block.get("thinking")) for block in objects(value.get("thinking_blocks")))
+    return "\n".join(one for one in thoughts if one is not None) or None
 
 
 def chat_tools(value: Any, *, where: str) -> list[dict[str, Any]] | None:
@@ -131,79 +116,48 @@ def chat_tools(value: Any, *, where: str) -> list[dict[str, Any]] | None:
     return value
 
 
-def replay_messages(
-    conversation: Conversation, messages: Sequence[Message], context: ImportContext, *, where: str
-) -> None:
-    """Tell a finished history to a conversation: every assistant message is an answer."""
-    for message in messages:
-        if message["role"] == "assistant" and conversation.history:
-            conversation.answer(message)
-            continue
-        if message["role"] == "assistant":
-            context.notes.add("an assistant message that opens a history is no answer", where)
-        conversation.say(message)
-    if conversation.tools is None and any(message.get("tool_calls") for message in messages):
-        context.notes.add(NO_TOOLS, where)
-
-
-def token_count(value: Any) -> int | None:
-    """Return a plausible positive count, None for anything else: recorders write 0 for what they do not know."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 < value <= _TOKENS_MAX else None
-
-
 def usage_counts(usage: Any) -> tuple[int | None, int | None]:
     """Return (prompt, output) tokens of an OpenAI usage object; cached and reasoning tokens are in them."""
-    if not isinstance(usage, dict):
-        return None, None
-    return token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
+    return token_count(inner(usage, "prompt_tokens")), token_count(inner(usage, "completion_tokens"))
 
 
-def duration_ns(seconds: Any) -> int | None:
-    """Return a duration given in seconds, None if it is none that a tool could have."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return None
-    # Compared first: an integer may be too large to be a float.
-    if not 0 <= seconds <= MAX_DURATION_MS / 1_000 or not math.isfinite(seconds):
-        return None
-    return round(seconds * 1_000_000_000)
+def joined_text(content: Any, note: Note) -> str:
+    """Return content as one text, a line for each part; what is no text is noted and left out."""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in objects(content):
+        if (found := text(part.get("text"))) is not None:
+            texts.append(found)
+        else:
+            note(NO_TEXT)
+    return "\n".join(texts)
 
 
-def moment_ns(value: Any) -> int | None:
-    """Return the time of an epoch in seconds or of an ISO text, to the microsecond; without a zone, as UTC."""
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-            since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(
-                1970, 1, 1, tzinfo=UTC
-            )
-        except (ValueError, OverflowError):
-            return None
-        return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return round(value * 1_000_000) * 1_000 if 0 < value <= _EPOCH_MAX_S else None
+def text_content(texts: list[str]) -> str | list[dict[str, str]]:
+    """Return a message's content: one text as it is, several as text parts."""
+    return texts[0] if len(texts) == 1 else [{"type": "text", "text": one} for one in texts]
 
 
-def elapsed_ns(start_ns: int | None, end_ns: int | None) -> int | None:
-    """Return the time between two moments, None where one is unknown or they are not in order."""
-    if start_ns is None or end_ns is None:
-        return None
-    elapsed = end_ns - start_ns
-    return elapsed if 0 <= elapsed <= MAX_DURATION_MS * 1_000_000 else None
-
-
-def inner(value: Any, *fields: str) -> Any:
-    """Return a field of a field, None where there is none."""
-    for field in fields:
-        value = value.get(field) if isinstance(value, dict) else None
-    return value
-
-
-def text_or_none(value: Any) -> str | None:
-    """Return a non-empty text."""
-    return value if isinstance(value, str) and value else None
+def attachment_text(mime: str | None, name: str | None = None) -> str:
+    """Return the line that stands for an image or a document, as OpenCode writes it for models without media."""
+    return f"[Attached {mime or 'file'}: {name or 'file'}]"
 
 
 def _wrong(what: str, value: Any, where: str) -> DatasetError:
     return DatasetError(f"{what}: {brief(value)}", where=where, remedy=MALFORMED)
+
+
+def assistant(
+    content: str | None,
+    *,
+    reasoning: str | None = None,
+    calls: Sequence[tuple[str | None, str, str]] = (),
+) -> dict[str, Any]:
+    """Return an assistant message; `calls` are (id, tool, arguments as JSON text)."""
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = [tool_call(*call) for call in calls]
+    return message

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf.dataset.formats.codex_items import is_answer
 from pytest_agentperf.dataset.formats.codex_session import Session, usage_total
-from pytest_agentperf.dataset.formats.fields import fields, row
+from pytest_agentperf.dataset.formats.values import mapping, required_object
 from pytest_agentperf.dataset.reading import read_json_lines
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the session's trajectory, if any request of it was answered."""
     session = Session(path, context, _usage_place(path))
     for where, value in read_json_lines(path):
-        session.take(row(value, where, of="a Codex session"), where)
+        session.take(required_object(value, where, what="line of a Codex session"), where)
         if session.over:
             break
     session.close()
@@ -52,8 +52,8 @@ def _usage_place(path: Path) -> str | None:
     """Return whether usage is logged "before" or "behind" the answer it belongs to, None where nowhere."""
     answered = False
     for _, value in read_json_lines(path):
-        line = fields(value)
-        payload = fields(line.get("payload"))
+        line = mapping(value)
+        payload = mapping(line.get("payload"))
         if line.get("type") == "response_item" and is_answer(payload):
             answered = True
         elif usage_total(payload):

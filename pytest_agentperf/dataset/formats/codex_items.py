@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.base import assistant
-from pytest_agentperf.dataset.formats.fields import (
-    MAX_DURATION_NS,
+from pytest_agentperf.dataset.formats.chat import assistant, joined_text
+from pytest_agentperf.dataset.formats.times import duration_ns
+from pytest_agentperf.dataset.formats.values import (
     arguments_text,
-    fields,
+    inner,
     json_text,
+    mapping,
     objects,
+    parsed,
     text,
 )
-from pytest_agentperf.dataset.reading import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from pytest_agentperf.core.trajectory import Message
-
-    Note = Callable[[str], None]
+    from pytest_agentperf.dataset.formats.base import Note
 
 # Tuples: what is looked for in them may be anything, a list for example.
 _CALLS = ("function_call", "custom_tool_call", "local_shell_call")
@@ -58,7 +56,7 @@ def said(item: dict[str, Any], note: Note) -> Message | None:
     role = _ROLES.get(text(item.get("role")) or "")
     if item.get("type") != "message" or role is None:
         return None
-    return {"role": role, "content": _content(item.get("content"), note)}
+    return {"role": role, "content": joined_text(item.get("content"), note)}
 
 
 def output(item: dict[str, Any], note: Note) -> tuple[str | None, str]:
@@ -66,35 +64,15 @@ def output(item: dict[str, Any], note: Note) -> tuple[str | None, str]:
     value = item.get("output")
     if isinstance(value, dict):
         value = value.get("content")
-    return text(item.get("call_id")) or text(item.get("id")), _content(value, note)
-
-
-def _content(value: Any, note: Note) -> str:
-    if isinstance(value, str):
-        return value
-    parts = []
-    for part in objects(value):
-        if isinstance(found := part.get("text"), str):
-            parts.append(found)
-        else:
-            note("images and other content that is no text")
-    return "\n".join(parts)
+    return text(item.get("call_id")) or text(item.get("id")), joined_text(value, note)
 
 
 def stated_duration_ns(shown: str) -> int | None:
     """Return the duration that an output states itself: in its metadata, or as a line of its own."""
-    seconds: Any = None
     if shown.startswith("{") and '"duration_seconds"' in shown:
-        try:
-            metadata = fields(fields(parse_json(shown.encode("utf-8", "replace"), where="")).get("metadata"))
-        except DatasetError:
-            return None
-        seconds = metadata.get("duration_seconds")
-    elif (found := _WALL_TIME.search(shown, 0, _WALL_TIME_WITHIN)) is not None:
-        seconds = float(found[1])
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        return None
-    return round(seconds * 1e9) if 0 <= seconds <= MAX_DURATION_NS / 1e9 else None
+        return duration_ns(inner(parsed(shown), "metadata", "duration_seconds"))
+    found = _WALL_TIME.search(shown, 0, _WALL_TIME_WITHIN)
+    return None if found is None else duration_ns(float(found[1]))
 
 
 class Answer:
@@ -114,7 +92,7 @@ class Answer:
         """Take one item; returns its call id if it is a call."""
         kind = item.get("type")
         if kind == "message":
-            self._texts.append(_content(item.get("content"), note))
+            self._texts.append(joined_text(item.get("content"), note))
             return None
         if kind == "reasoning":
             # A summary is another text than the reasoning, and shorter: it is not put in its place.
@@ -129,7 +107,7 @@ class Answer:
         elif kind == "custom_tool_call":
             arguments = json_text({"input": item.get("input")})
         else:
-            arguments = json_text(fields(item.get("action")))
+            arguments = json_text(mapping(item.get("action")))
         name = text(item.get("name")) or ("local_shell" if kind == "local_shell_call" else "unknown")
         self._calls.append((call_id, name, arguments))
         return call_id

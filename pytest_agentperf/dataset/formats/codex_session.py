@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_agentperf.dataset.formats.base import Conversation
 from pytest_agentperf.dataset.formats.codex_items import (
     ENCRYPTED_SUMMARIES,
     Answer,
@@ -16,16 +15,9 @@ from pytest_agentperf.dataset.formats.codex_items import (
     said,
     stated_duration_ns,
 )
-from pytest_agentperf.dataset.formats.fields import (
-    Span,
-    count,
-    elapsed_ns,
-    fields,
-    objects,
-    parallel_delay_ns,
-    text,
-    time_ns,
-)
+from pytest_agentperf.dataset.formats.conversation import Conversation
+from pytest_agentperf.dataset.formats.times import Interval, elapsed_ns, moment_ns, tools_delay_ns
+from pytest_agentperf.dataset.formats.values import count, mapping, objects, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +42,7 @@ def usage_total(payload: dict[str, Any]) -> dict[str, Any]:
     """Return the total that an event counts, which tells one request's usage from the next's."""
     if payload.get("type") != "token_count":
         return {}
-    return fields(fields(payload.get("info")).get("total_token_usage"))
+    return mapping(mapping(payload.get("info")).get("total_token_usage"))
 
 
 class Session:
@@ -74,7 +66,7 @@ class Session:
         self._totals: dict[str, Any] | None = None
         self._awaited: list[str] = []
         self._started_ns: dict[str, int | None] = {}
-        self._spans: list[dict[str, Span | None]] = []
+        self._times: list[dict[str, Interval | None]] = []
 
     def _note(self, what: str) -> None:
         self._notes.add(what, self._where)
@@ -83,9 +75,9 @@ class Session:
         """Take the next line."""
         self._where = where
         kind = line.get("type")
-        payload = fields(line.get("payload"))
+        payload = mapping(line.get("payload"))
         if kind == "response_item":
-            self._item(payload, time_ns(line.get("timestamp")))
+            self._item(payload, moment_ns(line.get("timestamp")))
         elif kind == "event_msg":
             self._event(payload)
         elif kind == "turn_context":
@@ -107,7 +99,7 @@ class Session:
         self._has_meta = True
         self.id = text(meta.get("id"))
         self._instructions = text(meta.get("instructions"))
-        if base := text(fields(meta.get("base_instructions")).get("text")):
+        if base := text(mapping(meta.get("base_instructions")).get("text")):
             self._system = {"role": "system", "content": base}
             self.conversation.say(self._system)
 
@@ -140,7 +132,7 @@ class Session:
         if not total or total == self._totals:
             return
         self._totals = total
-        last = fields(fields(event.get("info")).get("last_token_usage"))
+        last = mapping(mapping(event.get("info")).get("last_token_usage"))
         usage = _Usage(count(last.get("input_tokens")), count(last.get("output_tokens")))
         if self._usage_place == "before":
             self.close()
@@ -172,7 +164,7 @@ class Session:
         self.conversation.answer(
             message, prompt_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens
         )
-        self._spans.append({})
+        self._times.append({})
         self._awaited = answer.call_ids
         for item, at_ns in outputs:
             self._output(item, at_ns)
@@ -203,10 +195,10 @@ class Session:
         if between_ns is not None and (stated_ns is None or abs(between_ns - stated_ns) <= _STATED_TO_NS):
             duration_ns = between_ns
         self.conversation.tool_result(call_id, shown, duration_ns=duration_ns)
-        span = None
+        when = None
         if between_ns is not None and duration_ns is not None and at_ns is not None:
-            span = (at_ns - duration_ns, at_ns)
-        self._spans[-1][call_id] = span
+            when = Interval(at_ns - duration_ns, at_ns)
+        self._times[-1][call_id] = when
 
     def _settle(self) -> None:
         for call_id in self._awaited:
@@ -238,10 +230,10 @@ class Session:
 
     def requests(self) -> Iterator[RecordedRequest]:
         """Yield the requests; calls that never got an output did not run to an end."""
-        for request, spans in zip(self.conversation.requests(), self._spans, strict=True):
-            calls = tuple(call for call in request.tool_calls if call.id in spans)
-            known = [span for span in spans.values() if span is not None]
-            yield request._replace(tool_calls=calls, tool_delay_ns=parallel_delay_ns(calls, known))
+        for request, times in zip(self.conversation.requests(), self._times, strict=True):
+            calls = tuple(call for call in request.tool_calls if call.id in times)
+            delay_ns = tools_delay_ns((call.name, times.get(call.id or "")) for call in calls)
+            yield request._replace(tool_calls=calls, tool_delay_ns=delay_ns)
 
 
 def _is_typed(message: Message) -> bool:

@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
-from pytest_agentperf.dataset.delays import is_tool_time
 from pytest_agentperf.dataset.formats.hashed import (
     MAX_BLOCK_TOKENS,
     MIN_BLOCK_TOKENS,
@@ -31,10 +30,11 @@ from pytest_agentperf.dataset.formats.hashed import (
     check_blocks,
 )
 from pytest_agentperf.dataset.formats.row_store import RowStore
+from pytest_agentperf.dataset.formats.times import Interval, tools_delay_ns
 from pytest_agentperf.dataset.reading import Count, DurationMs, read_json_lines, to_ns, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_agentperf.core.trajectory import Trajectory
@@ -211,7 +211,7 @@ class _TraceReader:
                 calls[turn][call_id] = call
         for (_, number), made in zip(conversation.requests, calls, strict=True):
             yield TracedRequest(*self._rows[number])._replace(
-                tool_delay_ns=_busy_ns([call for call in made.values() if is_tool_time(call.name)]),
+                tool_delay_ns=tools_delay_ns((call.name, _when(call)) for call in made.values()),
                 tool_calls=tuple(
                     ToolCall(call_id, call.name, call.duration_ns) for call_id, call in made.items()
                 ),
@@ -224,13 +224,7 @@ def _received_ms(event: _Event, request: _Metrics) -> int:
     return event.event_time_unix_ms - round(request.total_time_ms or 0)
 
 
-def _busy_ns(calls: Sequence[_Call]) -> int | None:
-    """Return how long at least one of the calls ran, None if that is not known."""
-    busy_ns = until_ns = 0
-    for call in sorted(calls, key=lambda call: call.start_ns or 0):
-        if call.start_ns is None or call.duration_ns is None:
-            return None
-        stop_ns = call.start_ns + call.duration_ns
-        busy_ns += max(0, stop_ns - max(call.start_ns, until_ns))
-        until_ns = max(until_ns, stop_ns)
-    return busy_ns if calls else None
+def _when(call: _Call) -> Interval | None:
+    if call.start_ns is None or call.duration_ns is None:
+        return None
+    return Interval(call.start_ns, call.start_ns + call.duration_ns)

@@ -28,7 +28,7 @@ from pytest_agentperf.dataset.formats.hashed import (
     TracePrompts,
     check_blocks,
 )
-from pytest_agentperf.dataset.reading import Count, parse_json, read_bytes, to_ns, validate
+from pytest_agentperf.dataset.reading import Count, read_document, to_ns, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def recognises(peek: Peek) -> bool:
 
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the session, then its sub-agents."""
-    value = parse_json(read_bytes(path), where=str(path), first_line=1)
+    value = read_document(path)
     trace = validate(_Trace, value, where=str(path), remedy=_MALFORMED)
     name = trace.id or path.stem
     is_global = trace.hash_id_scope == "global"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.trajectory import ToolCall
-from pytest_agentperf.dataset.formats.base import assistant
+from pytest_agentperf.dataset.formats.chat import assistant
 from pytest_agentperf.dataset.formats.row_store import RowStore
 from pytest_agentperf.dataset.histories import RecordedRequest
 from pytest_agentperf.dataset.reading import read_json_lines, validate

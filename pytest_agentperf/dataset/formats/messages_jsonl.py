@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
-from pytest_agentperf.dataset.formats.base import Conversation, message_text
-from pytest_agentperf.dataset.formats.chat import (
-    MALFORMED,
-    NO_ANSWER,
-    chat_message,
-    chat_tools,
-    replay_messages,
-    text_or_none,
-)
-from pytest_agentperf.dataset.reading import brief, parse_json, read_json_lines
+from pytest_agentperf.dataset.counting import message_text
+from pytest_agentperf.dataset.formats.chat import NO_ANSWER, NO_TOOLS, chat_message, chat_tools
+from pytest_agentperf.dataset.formats.conversation import Conversation
+from pytest_agentperf.dataset.formats.values import MALFORMED, parsed, text
+from pytest_agentperf.dataset.reading import brief, read_json_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pytest_agentperf.core.trajectory import Trajectory
+    from pytest_agentperf.core.trajectory import Message, Trajectory
     from pytest_agentperf.dataset.formats.base import ImportContext, Peek
     from pytest_agentperf.dataset.histories import RecordedRequest
 
@@ -60,17 +55,32 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
             raise DatasetError(
                 f"a row without a list of messages: {brief(row)}", where=where, remedy=MALFORMED
             )
-        conversation = Conversation(tools=chat_tools(_unpacked(row.get("tools")), where=where))
+        conversation = Conversation(tools=chat_tools(parsed(row.get("tools")), where=where))
         cleaned = [chat_message(_plain(message), where=where) for message in messages]
-        replay_messages(conversation, cleaned, context, where=where)
+        _tell(conversation, cleaned, context, where)
         if not conversation.turns:
             context.notes.add(NO_ANSWER, where)
             continue
-        name = next((row[key] for key in _IDS if text_or_none(row.get(key))), f"{path.stem}-{number}")
-        model = text_or_none(row.get("model")) or text_or_none(row.get("model_name"))
+        name = next((row[key] for key in _IDS if text(row.get(key))), f"{path.stem}-{number}")
+        model = text(row.get("model")) or text(row.get("model_name")) or None
         fenced = row.get("messages") is None
         requests = [_with_written_call(request, fenced=fenced) for request in conversation.requests()]
         yield context.trajectory(name, requests, model=model)
+
+
+def _tell(
+    conversation: Conversation, messages: Sequence[Message], context: ImportContext, where: str
+) -> None:
+    """Tell a finished history: every assistant message is an answer."""
+    for message in messages:
+        if message["role"] == "assistant" and conversation.history:
+            conversation.answer(message)
+            continue
+        if message["role"] == "assistant":
+            context.notes.add("an assistant message that opens a history is no answer", where)
+        conversation.say(message)
+    if conversation.tools is None and any(message.get("tool_calls") for message in messages):
+        context.notes.add(NO_TOOLS, where)
 
 
 def _with_written_call(request: RecordedRequest, *, fenced: bool) -> RecordedRequest:
@@ -90,17 +100,7 @@ def _fenced_command(text: str) -> str | None:
 
 def _listed(row: dict[str, Any]) -> Any:
     value = row.get("messages")
-    return _unpacked(row.get("trajectory") if value is None else value)
-
-
-def _unpacked(value: Any) -> Any:
-    """Return what a column holds: tables without nested types keep lists as JSON text."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_json(value.encode("utf-8", "surrogatepass"), where="")
-    except DatasetError:
-        return None
+    return parsed(row.get("trajectory") if value is None else value)
 
 
 def _plain(message: Any) -> Any:

@@ -13,20 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
-from pytest_agentperf.dataset.formats.base import assistant
-from pytest_agentperf.dataset.formats.chat import (
-    MALFORMED,
-    NO_ANSWER,
-    NO_TOOLS,
-    chat_message,
-    elapsed_ns,
-    inner,
-    moment_ns,
-    text_or_none,
-    usage_counts,
-)
+from pytest_agentperf.dataset.formats.chat import NO_ANSWER, NO_TOOLS, assistant, chat_message, usage_counts
+from pytest_agentperf.dataset.formats.times import elapsed_ns, moment_ns
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
 from pytest_agentperf.dataset.histories import RecordedRequest
-from pytest_agentperf.dataset.reading import brief, parse_json, read_bytes
+from pytest_agentperf.dataset.reading import brief, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +45,7 @@ def recognises(peek: Peek) -> bool:
 
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the run, unless the model never answered."""
-    document = parse_json(read_bytes(path), where=str(path), first_line=1)
+    document = read_document(path)
     header = document if isinstance(document, dict) else {}
     messages = header.get("messages") if header else document
     if not isinstance(messages, list):
@@ -67,8 +58,8 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
         return
     if any(call.id is not None for request in run.requests for call in request.tool_calls):
         context.notes.add(NO_TOOLS, str(path))
-    name = text_or_none(header.get("instance_id")) or path.name.removesuffix(_SUFFIX)
-    model = text_or_none(inner(header, "info", "config", "model", "model_name"))
+    name = text(header.get("instance_id")) or path.name.removesuffix(_SUFFIX)
+    model = text(inner(header, "info", "config", "model", "model_name")) or None
     yield context.trajectory(name, run.requests, model=model)
 
 

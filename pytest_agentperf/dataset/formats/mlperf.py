@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
-from pytest_agentperf.dataset.formats.base import assistant
-from pytest_agentperf.dataset.formats.chat import MALFORMED, NO_ANSWER, NO_TOOLS, arguments_text, duration_ns
+from pytest_agentperf.dataset.formats.chat import NO_ANSWER, NO_TOOLS, assistant
+from pytest_agentperf.dataset.formats.times import duration_ns
+from pytest_agentperf.dataset.formats.values import MALFORMED, arguments_text
 from pytest_agentperf.dataset.histories import RecordedRequest
 from pytest_agentperf.dataset.reading import MAX_DURATION_MS, read_json_lines, validate
 
@@ -134,7 +135,7 @@ class _Conversation:
         if not self._history:
             raise DatasetError("a conversation that opens with an answer", where=where, remedy=MALFORMED)
         calls = [
-            (call.id, call.function.name, arguments_text(call.function.arguments, where=where))
+            (call.id, call.function.name, arguments_text(call.function.arguments, where))
             for call in row.tool_calls or ()
         ]
         answer = assistant(row.content, reasoning=row.reasoning_content, calls=calls)

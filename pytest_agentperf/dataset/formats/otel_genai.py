@@ -12,17 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
 from pytest_agentperf.dataset.digest import content_key
-from pytest_agentperf.dataset.formats.base import assistant
-from pytest_agentperf.dataset.formats.fields import (
-    count,
-    elapsed_ns,
-    fields,
-    objects,
-    parallel_delay_ns,
-    text,
-)
+from pytest_agentperf.dataset.formats.chat import assistant
 from pytest_agentperf.dataset.formats.otel_messages import chat_messages, chat_tools, system_text
 from pytest_agentperf.dataset.formats.otel_spans import GenAiSpan, read_spans
+from pytest_agentperf.dataset.formats.times import Interval, interval, tools_delay_ns
+from pytest_agentperf.dataset.formats.values import count, mapping, objects, text
 from pytest_agentperf.dataset.histories import RecordedRequest
 
 if TYPE_CHECKING:
@@ -44,7 +38,7 @@ def recognises(peek: Peek) -> bool:
     """Say whether a file holds spans with `gen_ai` attributes."""
     document = peek.document
     values = document if isinstance(document, list) else [document, *peek.rows[:5]]
-    return any(_looks_like(fields(value)) for value in values[:20])
+    return any(_looks_like(mapping(value)) for value in values[:20])
 
 
 def _looks_like(value: dict[str, object]) -> bool:
@@ -52,7 +46,7 @@ def _looks_like(value: dict[str, object]) -> bool:
         return True
     spans = objects(value.get("spans"))[:200] if isinstance(value.get("spans"), list) else [value]
     return any(
-        name.startswith("gen_ai.") for span in spans for name in fields(span.get("attributes")) if text(name)
+        name.startswith("gen_ai.") for span in spans for name in mapping(span.get("attributes")) if text(name)
     )
 
 
@@ -98,19 +92,19 @@ class _Chat(NamedTuple):
 
     def request(self, tools: _Tools, after: _Chat | None) -> RecordedRequest:
         """Return the request; its calls ran before the request `after` it."""
-        calls, spans = [], []
+        calls: list[ToolCall] = []
+        times: list[tuple[str, Interval | None]] = []
         for call in self.answer.get("tool_calls") or ():
             name = call["function"]["name"]
             span = tools.take(call["id"], name, self.span.end_ns, after.span.start_ns if after else None)
-            duration_ns = None if span is None else elapsed_ns(span.start_ns, span.end_ns)
-            calls.append(ToolCall(call["id"], name, duration_ns))
-            if duration_ns is not None and span is not None and span.end_ns is not None:
-                spans.append((span.end_ns - duration_ns, span.end_ns))
+            when = None if span is None else interval(span.start_ns, span.end_ns)
+            calls.append(ToolCall(call["id"], name, None if when is None else when.duration_ns))
+            times.append((name, when))
         prompt_tokens, output_tokens = _usage(self.span)
         return RecordedRequest(
             messages=self.messages,
             tools=chat_tools(self.span.attributes.get("gen_ai.tool.definitions")),
-            tool_delay_ns=parallel_delay_ns(calls, spans),
+            tool_delay_ns=tools_delay_ns(times),
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
             tool_calls=tuple(calls),

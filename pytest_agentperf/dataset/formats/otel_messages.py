@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.base import assistant
-from pytest_agentperf.dataset.formats.fields import arguments_text, fields, json_text, objects, text
-from pytest_agentperf.dataset.reading import parse_json
+from pytest_agentperf.dataset.formats.chat import NO_TEXT, assistant
+from pytest_agentperf.dataset.formats.values import arguments_text, json_text, mapping, objects, parsed, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_agentperf.core.trajectory import Message
-
-    Note = Callable[[str], None]
+    from pytest_agentperf.dataset.formats.base import Note
 
 _CALLS = ("tool_call", "tool_use", "function_call")
 _RESULTS = ("tool_call_response", "tool_result", "function_call_output")
@@ -30,25 +25,15 @@ _ROLES = {
 }
 
 
-def structured(value: Any) -> Any:
-    """Return an attribute's structure, whether recorded as such or as JSON text; None where that is broken."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_json(value.encode("utf-8", "replace"), where="")
-    except DatasetError:
-        return None
-
-
 def chat_messages(value: Any, note: Note) -> list[Message]:
     """Return the chat messages of an attribute that holds some."""
-    found = structured(value)
+    found = parsed(value)
     return [message for item in objects(found) for message in _messages(item, note)]
 
 
 def system_text(value: Any, note: Note) -> str:
     """Return the text of system instructions, which stand in an attribute of their own."""
-    found = structured(value)
+    found = parsed(value)
     if found is None and isinstance(value, str):
         return value
     return found if isinstance(found, str) else "\n".join(_texts(found, note))
@@ -57,7 +42,7 @@ def system_text(value: Any, note: Note) -> str:
 def chat_tools(value: Any) -> list[dict[str, Any]] | None:
     """Return tool definitions in OpenAI's form, None where there are none."""
     tools = []
-    for tool in objects(structured(value)):
+    for tool in objects(parsed(value)):
         if isinstance(tool.get("function"), dict):
             tools.append(tool)
         elif isinstance(tool.get("name"), str):
@@ -104,7 +89,7 @@ def _assistant(item: dict[str, Any], parts: Any, note: Note) -> Message:
 
 
 def _openai_call(call: dict[str, Any]) -> tuple[str | None, str, str]:
-    function = fields(call.get("function"))
+    function = mapping(call.get("function"))
     arguments = arguments_text(function.get("arguments"))
     return text(call.get("id")), text(function.get("name")) or "unknown", arguments
 
@@ -112,7 +97,7 @@ def _openai_call(call: dict[str, Any]) -> tuple[str | None, str, str]:
 def _result(part: dict[str, Any], note: Note) -> Message:
     call_id = text(part.get("id")) or text(part.get("tool_use_id")) or text(part.get("call_id"))
     value = next((part[name] for name in ("response", "result", "content", "output") if name in part), None)
-    if isinstance(value, list) and all("text" in fields(one) for one in value):
+    if isinstance(value, list) and all("text" in mapping(one) for one in value):
         value = "\n".join(_texts(value, note))
     shown = value if isinstance(value, str) else "" if value is None else json_text(value)
     return {"role": "tool", "tool_call_id": call_id, "content": shown}
@@ -126,10 +111,10 @@ def _texts(parts: Any, note: Note) -> list[str]:
         if isinstance(part, str):
             found.append(part)
             continue
-        kind = fields(part).get("type")
-        said = fields(part).get("text", fields(part).get("content"))
+        kind = mapping(part).get("type")
+        said = mapping(part).get("text", mapping(part).get("content"))
         if kind in ("text", "input_text", "output_text", None) and isinstance(said, str):
             found.append(said)
         elif kind not in (*_CALLS, *_RESULTS, *_REASONING):
-            note("images and other content that is no text")
+            note(NO_TEXT)
     return [one for one in found if one]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.fields import fields, objects, read_document, row, text, time_ns
-from pytest_agentperf.dataset.reading import parse_json, read_json_lines, read_lines
+from pytest_agentperf.dataset.formats.times import moment_ns
+from pytest_agentperf.dataset.formats.values import mapping, objects, required_object, text
+from pytest_agentperf.dataset.reading import parse_json, read_document, read_json_lines, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,12 +54,14 @@ def read_spans(path: Path) -> Iterator[GenAiSpan]:
 def _spans_of(value: Any, where: str) -> Iterator[GenAiSpan]:
     if isinstance(value, list):
         for span in value:
-            yield _span(row(span, where, of="an OpenTelemetry trace"), {}, where)
+            yield _span(
+                required_object(span, where, what="span or part of an OpenTelemetry trace"), {}, where
+            )
         return
-    document = row(value, where, of="an OpenTelemetry trace")
+    document = required_object(value, where, what="span or part of an OpenTelemetry trace")
     if isinstance(document.get("resourceSpans"), list):
         for resource_spans in objects(document["resourceSpans"]):
-            resource = _attributes(fields(resource_spans.get("resource")).get("attributes"))
+            resource = _attributes(mapping(resource_spans.get("resource")).get("attributes"))
             scopes = resource_spans.get("scopeSpans") or resource_spans.get("instrumentationLibrarySpans")
             for scope in objects(scopes):
                 for span in objects(scope.get("spans")):
@@ -71,7 +74,7 @@ def _spans_of(value: Any, where: str) -> Iterator[GenAiSpan]:
 
 
 def _span(span: dict[str, Any], resource: dict[str, Any], where: str) -> GenAiSpan:
-    context = fields(span.get("context"))
+    context = mapping(span.get("context"))
     attributes = _attributes(span.get("attributes"))
     for event in objects(span.get("events")):
         # Where messages are recorded as an event of the span.
@@ -81,7 +84,7 @@ def _span(span: dict[str, Any], resource: dict[str, Any], where: str) -> GenAiSp
     resource = (
         resource
         or _attributes(span.get("resource_attributes"))
-        or _attributes(fields(span.get("resource")).get("attributes"))
+        or _attributes(mapping(span.get("resource")).get("attributes"))
     )
     span_id = text(span.get("span_id")) or text(span.get("spanId")) or text(context.get("span_id"))
     return GenAiSpan(
@@ -104,7 +107,7 @@ def _span(span: dict[str, Any], resource: dict[str, Any], where: str) -> GenAiSp
 
 def _time_ns(span: dict[str, Any], unix_name: str, iso_name: str) -> int | None:
     unix = _integer(span.get(unix_name))
-    return unix if unix is not None else time_ns(span.get(iso_name))
+    return unix if unix is not None else moment_ns(span.get(iso_name))
 
 
 def _integer(value: Any) -> int | None:
@@ -126,11 +129,11 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 
 def _any_value(value: Any) -> Any:
-    typed = fields(value)
+    typed = mapping(value)
     if "intValue" in typed:
         return _integer(typed["intValue"])
     if "arrayValue" in typed:
-        return [_any_value(item) for item in objects(fields(typed["arrayValue"]).get("values"))]
+        return [_any_value(item) for item in objects(mapping(typed["arrayValue"]).get("values"))]
     if "kvlistValue" in typed:
-        return _attributes(fields(typed["kvlistValue"]).get("values"))
+        return _attributes(mapping(typed["kvlistValue"]).get("values"))
     return next((typed[kind] for kind in ("stringValue", "doubleValue", "boolValue") if kind in typed), None)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_agentperf.dataset.formats.base import Conversation
-from pytest_agentperf.dataset.formats.fields import count, elapsed_ns, fields, row, text, time_ns
+from pytest_agentperf.dataset.formats.conversation import Conversation
 from pytest_agentperf.dataset.formats.pi_messages import (
     answered_call_ids,
     chat_message,
     compaction_summary,
     without_unanswered,
 )
+from pytest_agentperf.dataset.formats.times import elapsed_ns, moment_ns
+from pytest_agentperf.dataset.formats.values import count, mapping, required_object, text
 from pytest_agentperf.dataset.reading import read_json_lines
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def recognises(peek: Peek) -> bool:
 
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the session's trajectory, if any request of it was answered."""
-    rows = [(where, row(value, where, of="a pi session")) for where, value in read_json_lines(path)]
+    rows = [
+        (where, required_object(value, where, what="line of a pi session"))
+        for where, value in read_json_lines(path)
+    ]
     session = _Session(context, answered_call_ids(line for _, line in rows))
     for where, line in rows:
         session.take(line, where)
@@ -90,8 +94,8 @@ class _Session:
         self._stand_at(parent if isinstance(parent, str) else None, where)
         note = lambda what: self._notes.add(what, where)  # noqa: E731
         message = chat_message(line, note)
-        inner = fields(line.get("message"))
-        at_ns = time_ns(line.get("timestamp"))
+        inner = mapping(line.get("message"))
+        at_ns = moment_ns(line.get("timestamp"))
         kept = message
         if message is not None and inner.get("role") == "assistant":
             self._answer(message, inner, where)
@@ -133,7 +137,7 @@ class _Session:
             return
         self.conversation.history = history
         self.model = self.model or text(inner.get("model"))
-        usage = fields(inner.get("usage"))
+        usage = mapping(inner.get("usage"))
         parts = [count(usage.get(name)) for name in ("input", "cacheRead", "cacheWrite")]
         prompt_tokens = sum(part or 0 for part in parts)
         # A stream that was cut has the count of its beginning.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.base import assistant
-from pytest_agentperf.dataset.formats.fields import arguments_text, fields, objects, text
+from pytest_agentperf.dataset.formats.chat import assistant, joined_text
+from pytest_agentperf.dataset.formats.values import arguments_text, mapping, objects, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from pytest_agentperf.core.trajectory import Message
-
-    Note = Callable[[str], None]
+    from pytest_agentperf.dataset.formats.base import Note
 
 _COMPACTED = "The conversation history before this point was compacted into the following summary:"
 _BRANCH = "The following is a summary of a branch that this conversation came back from:"
@@ -20,7 +19,7 @@ _BRANCH = "The following is a summary of a branch that this conversation came ba
 
 def answered_call_ids(lines: Iterable[dict[str, Any]]) -> frozenset[str]:
     """Return the ids of all calls that have a result."""
-    messages = (fields(line.get("message")) for line in lines)
+    messages = (mapping(line.get("message")) for line in lines)
     results = (m.get("toolCallId") for m in messages if m.get("role") == "toolResult")
     return frozenset(id_ for id_ in results if isinstance(id_, str))
 
@@ -29,9 +28,9 @@ def chat_message(line: dict[str, Any], note: Note) -> Message | None:
     """Return what an entry puts into the history, None where nothing."""
     kind = line.get("type")
     if kind == "message":
-        return _message(fields(line.get("message")), note)
+        return _message(mapping(line.get("message")), note)
     if kind == "custom_message":
-        return {"role": "user", "content": _text(line.get("content"), note)}
+        return {"role": "user", "content": joined_text(line.get("content"), note)}
     if kind == "branch_summary" and (summary := text(line.get("summary"))):
         return {"role": "user", "content": f"{_BRANCH}\n\n<summary>\n{summary}</summary>"}
     return None
@@ -57,7 +56,7 @@ def without_unanswered(message: Message, answered: frozenset[str]) -> Message | 
 def _message(message: dict[str, Any], note: Note) -> Message | None:
     role = message.get("role")
     if role in ("user", "custom", "hookMessage"):
-        return {"role": "user", "content": _text(message.get("content"), note)}
+        return {"role": "user", "content": joined_text(message.get("content"), note)}
     if role == "assistant":
         return _assistant(message, note)
     if role == "toolResult":
@@ -65,23 +64,11 @@ def _message(message: dict[str, Any], note: Note) -> Message | None:
         if call_id is None:
             note("tool outputs without a call")
             return None
-        content = _text(message.get("content"), note)
+        content = joined_text(message.get("content"), note)
         return {"role": "tool", "tool_call_id": call_id, "content": content}
     if role == "bashExecution" and message.get("excludeFromContext") is not True:
         return {"role": "user", "content": _bash(message)}
     return None
-
-
-def _text(content: Any, note: Note) -> str:
-    if isinstance(content, str):
-        return content
-    parts = []
-    for part in objects(content):
-        if isinstance(found := part.get("text"), str):
-            parts.append(found)
-        else:
-            note("images and other content that is no text")
-    return "\n".join(parts)
 
 
 def _assistant(message: dict[str, Any], note: Note) -> Message:

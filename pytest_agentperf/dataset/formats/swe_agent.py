@@ -8,23 +8,15 @@ step.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
-from pytest_agentperf.dataset.formats.base import assistant
-from pytest_agentperf.dataset.formats.chat import (
-    MALFORMED,
-    NO_ANSWER,
-    NO_TOOLS,
-    chat_message,
-    duration_ns,
-    inner,
-    text_or_none,
-)
+from pytest_agentperf.dataset.formats.chat import NO_ANSWER, NO_TOOLS, assistant, chat_message
+from pytest_agentperf.dataset.formats.times import duration_ns
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, parsed, text
 from pytest_agentperf.dataset.histories import RecordedRequest
-from pytest_agentperf.dataset.reading import brief, parse_json, read_bytes
+from pytest_agentperf.dataset.reading import brief, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +49,7 @@ def recognises(peek: Peek) -> bool:
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the run, unless the model never answered."""
     where = str(path)
-    document = parse_json(read_bytes(path), where=where, first_line=1)
+    document = read_document(path)
     if not isinstance(document, dict):
         raise DatasetError(f"no SWE-agent trajectory: {brief(document)}", where=where, remedy=MALFORMED)
     steps = _objects(document, "trajectory", where)
@@ -87,13 +79,8 @@ def _objects(document: dict[str, Any], field: str, where: str) -> list[dict[str,
 
 
 def _model(config: Any) -> str | None:
-    if isinstance(config, str):
-        try:
-            config = json.loads(config)
-        except (ValueError, RecursionError):
-            return None
-    name = text_or_none(inner(config, "agent", "model", "name"))
-    return None if name in _NO_MODELS else name
+    name = text(inner(parsed(config), "agent", "model", "name"))
+    return None if name in _NO_MODELS else name or None
 
 
 def _sent(step: dict[str, Any], field: str) -> list[Any]:
@@ -144,7 +131,7 @@ def _from_messages(
         after = _sent(step, "messages")
         query = before or after[: next((i for i, item in enumerate(after) if _is_answer(item)), 0)]
         answer = answers.of(step)
-        if query and (answers.found or text_or_none(step.get("response"))):
+        if query and (answers.found or text(step.get("response"))):
             if retried:
                 context.notes.add(_RETRY, here)
             requests.append(_request(_messages(query, f"{here}.messages"), answer, step))
@@ -198,7 +185,7 @@ class _Answers:
                 self._left.pop()
                 return _message(item, where)
         self.found = False
-        return assistant(text_or_none(step.get("response")))
+        return assistant(text(step.get("response")) or None)
 
 
 def _request(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_agentperf.dataset.formats.claude_code.branches import branches
 from pytest_agentperf.dataset.formats.claude_code.conversation import build
 from pytest_agentperf.dataset.formats.claude_code.rows import SYNTHETIC_MODEL, read_rows
-from pytest_agentperf.dataset.formats.loose import mapping, text
+from pytest_agentperf.dataset.formats.values import mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

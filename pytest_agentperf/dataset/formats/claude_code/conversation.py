@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.base import Conversation, assistant
+from pytest_agentperf.dataset.formats.chat import assistant, attachment_text, text_content
 from pytest_agentperf.dataset.formats.claude_code.rows import SYNTHETIC_MODEL
-from pytest_agentperf.dataset.formats.intervals import Interval, interval, tools_delay_ns
-from pytest_agentperf.dataset.formats.loose import (
-    attachment_text,
-    json_text,
-    mapping,
-    sequence,
-    text,
-    text_content,
-)
+from pytest_agentperf.dataset.formats.conversation import Conversation
+from pytest_agentperf.dataset.formats.times import Interval, interval, tools_delay_ns
+from pytest_agentperf.dataset.formats.values import json_text, mapping, sequence, text
 
 if TYPE_CHECKING:
     from pytest_agentperf.dataset.formats.base import Notes
@@ -120,7 +114,7 @@ class _Builder:
                 elif kind == "tool_use":
                     id_, name = text(block.get("id")), text(block.get("name"))
                     if id_ and name and id_ not in times:
-                        calls.append((id_, name, json_text(block.get("input", {}), where=row.where)))
+                        calls.append((id_, name, json_text(block.get("input", {}), row.where)))
                         times[id_] = self._when(row, id_)
                 else:
                     self._notes.add(f"{_name(kind)} blocks of answers, left out", row.where)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.loose import count, mapping, sequence, text
+from pytest_agentperf.dataset.formats.values import count, mapping, sequence, text
 from pytest_agentperf.dataset.reading import read_json_lines
 
 if TYPE_CHECKING:

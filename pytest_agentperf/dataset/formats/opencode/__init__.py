@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.dataset.formats.base import Peek
-from pytest_agentperf.dataset.formats.loose import text
 from pytest_agentperf.dataset.formats.opencode.documents import (
     DUMP_FILES,
     document_sessions,
@@ -28,6 +27,7 @@ from pytest_agentperf.dataset.formats.opencode.storage import (
     is_database,
 )
 from pytest_agentperf.dataset.formats.opencode.turns import SessionRequests
+from pytest_agentperf.dataset.formats.values import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.loose import mapping, sequence, text
 from pytest_agentperf.dataset.formats.opencode.session import (
     RecordedPart,
     Session,
@@ -16,7 +15,8 @@ from pytest_agentperf.dataset.formats.opencode.session import (
     parts_in_order,
     session_message,
 )
-from pytest_agentperf.dataset.reading import parse_json, read_bytes
+from pytest_agentperf.dataset.formats.values import mapping, sequence, text
+from pytest_agentperf.dataset.reading import parse_json, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +57,7 @@ def is_event(value: Any) -> bool:
 
 def document_sessions(path: Path, notes: Notes) -> Iterator[Session]:
     """Yield the sessions of a JSON file; raises DatasetError if it has none of the known shapes."""
-    document = parse_json(read_bytes(path), where=str(path), first_line=1)
+    document = read_document(path)
     if isinstance(document, dict) and isinstance(document.get("messages"), list):
         name = text(mapping(document.get("info")).get("id")) or path.stem
         messages = _messages(document["messages"], notes, str(path))
@@ -183,7 +183,7 @@ def row_session(
 
 
 def _rows(path: Path, notes: Notes) -> list[dict[str, Any]]:
-    rows = parse_json(read_bytes(path), where=str(path), first_line=1)
+    rows = read_document(path)
     if not isinstance(rows, list):
         raise DatasetError(
             "not a list of rows", where=str(path), remedy="dump the table as a list of objects"

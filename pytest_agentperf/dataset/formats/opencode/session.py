@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pytest_agentperf.dataset.formats.loose import mapping, number, sequence, text
+from pytest_agentperf.dataset.formats.values import mapping, number, sequence, text
 
 
 @dataclass(frozen=True, slots=True)

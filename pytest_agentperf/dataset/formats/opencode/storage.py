@@ -16,7 +16,7 @@ from pytest_agentperf.dataset.formats.opencode.session import (
     parts_in_order,
     session_message,
 )
-from pytest_agentperf.dataset.reading import MAX_JSON_BYTES, parse_json, read_bytes
+from pytest_agentperf.dataset.reading import MAX_JSON_BYTES, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _json(path: Path) -> Any:
-    return parse_json(read_bytes(path), where=str(path), first_line=1)
+    return read_document(path)
 
 
 def is_database(path: Path) -> bool:

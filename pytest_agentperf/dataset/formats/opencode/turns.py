@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.trajectory import ToolCall
-from pytest_agentperf.dataset.formats.intervals import interval, tools_delay_ns
-from pytest_agentperf.dataset.formats.loose import count, mapping, number, sequence, text
 from pytest_agentperf.dataset.formats.opencode.conversion import (
     answer_message,
     call_id,
@@ -22,6 +20,8 @@ from pytest_agentperf.dataset.formats.opencode.conversion import (
     uncompacted,
     user_message,
 )
+from pytest_agentperf.dataset.formats.times import interval, tools_delay_ns
+from pytest_agentperf.dataset.formats.values import count, mapping, number, sequence, text
 from pytest_agentperf.dataset.histories import RecordedRequest
 from pytest_agentperf.dataset.reading import to_ns
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.trajectory import Message
     from pytest_agentperf.dataset.formats.base import Notes
-    from pytest_agentperf.dataset.formats.intervals import Interval
     from pytest_agentperf.dataset.formats.opencode.conversion import Part
     from pytest_agentperf.dataset.formats.opencode.session import Session, SessionMessage
+    from pytest_agentperf.dataset.formats.times import Interval
 
 # What a tool's error says when it was a human who ended it.
 _ENDED_BY_HUMAN = ("Tool execution aborted", "The user rejected permission", "The user dismissed")

@@ -12,21 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
+from pytest_agentperf.dataset.counting import message_text
 from pytest_agentperf.dataset.digest import content_key
-from pytest_agentperf.dataset.formats.base import Peek, message_text
-from pytest_agentperf.dataset.formats.chat import (
-    MALFORMED,
-    chat_message,
-    chat_tools,
-    duration_ns,
-    elapsed_ns,
-    inner,
-    moment_ns,
-    text_or_none,
-    usage_counts,
-)
+from pytest_agentperf.dataset.formats.base import Peek
+from pytest_agentperf.dataset.formats.chat import chat_message, chat_tools, usage_counts
+from pytest_agentperf.dataset.formats.times import duration_ns, elapsed_ns, moment_ns
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
 from pytest_agentperf.dataset.histories import RecordedRequest
-from pytest_agentperf.dataset.reading import brief, parse_json, read_bytes
+from pytest_agentperf.dataset.reading import brief, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,7 +171,7 @@ def _between_ns(log: _Log, following: _Log | None) -> int | None:
 
 def _read(path: Path) -> _Log:
     where = str(path)
-    value = parse_json(read_bytes(path), where=where, first_line=1)
+    value = read_document(path)
     if not _is_log(value):
         raise DatasetError(f"no completion log: {brief(value)}", where=where, remedy=MALFORMED)
     messages = [
@@ -200,7 +193,7 @@ def _read(path: Path) -> _Log:
         answer=chat_message({**answer, "role": "assistant", "tool_calls": kept}, where=where),
         lost_calls=kept != calls,
         usage=inner(value, "response", "usage"),
-        model=text_or_none(inner(value, "response", "model")),
+        model=text(inner(value, "response", "model")) or None,
         ended_ns=moment_ns(value.get("timestamp")),
         latency_ns=duration_ns(value.get("latency_sec")),
     )

@@ -9,18 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.chat import (
-    MALFORMED,
-    NO_ANSWER,
-    chat_message,
-    chat_tools,
-    inner,
-    moment_ns,
-    text_or_none,
-    usage_counts,
-)
+from pytest_agentperf.dataset.formats.chat import NO_ANSWER, chat_message, chat_tools, usage_counts
 from pytest_agentperf.dataset.formats.openhands.thread import Thread, command_output
-from pytest_agentperf.dataset.reading import brief, parse_json, read_bytes
+from pytest_agentperf.dataset.formats.times import moment_ns
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
+from pytest_agentperf.dataset.reading import brief, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +41,7 @@ def recognises(peek: Peek) -> bool:
 
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the run, unless the model never answered."""
-    document = parse_json(read_bytes(path), where=str(path), first_line=1)
+    document = read_document(path)
     if not isinstance(document, list):
         raise DatasetError(
             f"no array of OpenHands events: {brief(document)}", where=str(path), remedy=MALFORMED
@@ -127,7 +120,7 @@ class _Run:
             if response_id in self._answered:
                 return
             self._answered.add(response_id)
-        self.model = self.model or text_or_none(inner(response, "model"))
+        self.model = self.model or text(inner(response, "model")) or None
         self._answer({**message, "role": "assistant"}, inner(response, "usage"), where)
 
     def _answer(self, message: dict[str, Any], usage: Any, where: str) -> None:
@@ -161,6 +154,6 @@ class _Run:
         offset = inner(event, "args", "summary_offset")
         self.thread.condense(
             known,
-            text_or_none(inner(event, "args", "summary")),
+            text(inner(event, "args", "summary")) or None,
             offset if isinstance(offset, int) else None,
         )

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.base import assistant, message_text
+from pytest_agentperf.dataset.counting import message_text
 from pytest_agentperf.dataset.formats.chat import (
-    arguments_text,
+    assistant,
     chat_content,
     chat_message,
-    inner,
-    moment_ns,
     reasoning_text,
-    text_or_none,
     usage_counts,
 )
 from pytest_agentperf.dataset.formats.openhands.thread import Thread, command_output
+from pytest_agentperf.dataset.formats.times import moment_ns
+from pytest_agentperf.dataset.formats.values import arguments_text, inner, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +52,7 @@ class SdkRun:
     def gather(self, events: Iterable[dict[str, Any]]) -> None:
         """Find the calls that belong to one answer."""
         for event in events:
-            response_id = text_or_none(event.get("llm_response_id"))
+            response_id = text(event.get("llm_response_id")) or None
             if event.get("kind") == "ActionEvent" and response_id is not None:
                 self._siblings.setdefault(response_id, []).append(event)
 
@@ -115,7 +114,7 @@ class SdkRun:
             self.thread.say(message)
 
     def _action(self, event: dict[str, Any], where: str) -> None:
-        response_id = text_or_none(event.get("llm_response_id"))
+        response_id = text(event.get("llm_response_id")) or None
         if response_id in self._told or not self.thread.history:
             return
         siblings = [event]
@@ -173,7 +172,7 @@ class SdkRun:
         offset = event.get("summary_offset")
         self.thread.condense(
             {str(id_) for id_ in forgotten} if isinstance(forgotten, list) else set(),
-            text_or_none(event.get("summary")),
+            text(event.get("summary")) or None,
             offset if isinstance(offset, int) else None,
         )
 
@@ -206,6 +205,6 @@ def _call(event: dict[str, Any], where: str) -> tuple[str, str, str]:
     call = call if isinstance(call, dict) else {}
     function = call.get("function")
     function = function if isinstance(function, dict) else call
-    name = text_or_none(function.get("name")) or text_or_none(event.get("tool_name")) or "unknown"
+    name = text(function.get("name")) or text(event.get("tool_name")) or "unknown"
     id_ = event.get("tool_call_id") or call.get("id")
-    return str(id_), name, arguments_text(function.get("arguments"), where=where)
+    return str(id_), name, arguments_text(function.get("arguments"), where)

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.chat import MALFORMED, NO_ANSWER, inner, text_or_none
+from pytest_agentperf.dataset.formats.chat import NO_ANSWER
 from pytest_agentperf.dataset.formats.openhands.sdk_events import SdkRun
-from pytest_agentperf.dataset.reading import brief, is_file, parse_json, read_bytes
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
+from pytest_agentperf.dataset.reading import brief, is_file, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,9 +41,9 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
         return
     home = path.parent if path.name == _FOLDER else path
     yield context.trajectory(
-        text_or_none(state.get("id")) or home.name,
+        text(state.get("id")) or home.name,
         run.thread.requests(),
-        model=text_or_none(inner(state, "agent", "llm", "model")),
+        model=text(inner(state, "agent", "llm", "model")) or None,
     )
 
 
@@ -59,7 +60,7 @@ def _event_files(path: Path) -> list[Path]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    value = parse_json(read_bytes(path), where=str(path), first_line=1)
+    value = read_document(path)
     if not isinstance(value, dict):
         raise DatasetError(f"no object: {brief(value)}", where=str(path), remedy=MALFORMED)
     return value

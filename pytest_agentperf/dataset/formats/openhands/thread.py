@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.base import Conversation
-from pytest_agentperf.dataset.formats.chat import elapsed_ns
+from pytest_agentperf.dataset.formats.conversation import Conversation
+from pytest_agentperf.dataset.formats.times import elapsed_ns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
