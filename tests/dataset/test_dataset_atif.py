@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dataset_reader_support import DATA, DEEP, NO_DATA, broken, chosen, imported, json_file, survives
+from dataset_reader_support import DATA, DEEP, NO_DATA, chosen, imported, json_file
+from hostile_support import survives_all
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset.formats import atif
@@ -106,9 +107,7 @@ def test_junk_in_any_place_is_refused_or_skipped(tmp_path: Path) -> None:
     inner = document(step("user", "Sub."), step("agent", "Yes."))
     small = document(step("user", "Go."), CALLING, step("agent", "Done."), subagent_trajectories=[inner])
     path = tmp_path / "t.json"
-    read = [survives(atif, json_file(path, value)) for value in broken(small)]
-    assert any(read)
-    assert not all(read)
+    survives_all(path, atif.NAME, small)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"schema_version": "\xff"}', b"[" * DEEP, b"\x1f\x8b\x00"])

@@ -6,17 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dataset_reader_support import (
-    DATA,
-    DEEP,
-    NO_DATA,
-    broken,
-    chosen,
-    imported,
-    is_storable,
-    lines_file,
-    survives,
-)
+from dataset_reader_support import DATA, DEEP, NO_DATA, chosen, imported, is_storable, lines_file
+from hostile_support import survives_all
+from recording_support import json_lines
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset.formats import codex
@@ -352,9 +344,7 @@ SMALL = [
 
 def test_junk_in_any_place_is_refused_or_skipped(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    read = [survives(codex, lines_file(path, *rows)) for rows in broken(SMALL)]
-    assert any(read)
-    assert not all(read)
+    survives_all(path, codex.NAME, SMALL, json_lines)
 
 
 @pytest.mark.parametrize(

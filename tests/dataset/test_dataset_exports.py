@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dataset_support import METADATA, message, row, trajectory
 from dataset_support import write_replay as recorded_replay
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_agentperf.core.errors import DatasetError
@@ -167,6 +167,7 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=25)
 @given(
     extra=st.dictionaries(st.text(min_size=1).map("x_".__add__), values, max_size=4), delay=st.floats(0, 9e6)
 )

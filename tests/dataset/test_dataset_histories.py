@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dataset_support import built, message, request, requests, trajectory
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_agentperf.core.errors import DatasetError
@@ -23,6 +23,7 @@ def test_pooling_reproduces_every_history(histories: list[list[int]]) -> None:
     assert len(set(pool.order)) == len(pool.order)
 
 
+@settings(max_examples=50)
 @given(requests())
 def test_a_built_trajectory_sends_what_was_recorded(recorded: list[RecordedRequest]) -> None:
     found = built("t", recorded)

@@ -6,19 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording_support import (
-    DATA,
-    HOSTILE,
-    calls,
-    counts,
-    json_lines,
-    needs_recordings,
-    one,
-    prompts,
-    read,
-    survives,
-    survives_all,
-)
+from hostile_support import survives_all, survives_hostile
+from recording_support import DATA, calls, counts, json_lines, needs_recordings, one, prompts, read
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset.formats import messages_jsonl
@@ -176,9 +165,7 @@ def test_hostile_input(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     survives_all(path, NAME, [OPENAI], json_lines)
     survives_all(path, NAME, [{"trajectory": [nebius("user", "u"), nebius("ai", "a")]}], json_lines)
-    for data in HOSTILE:
-        path.write_bytes(data)
-        survives(path, NAME)
+    survives_hostile(path, NAME)
 
 
 @needs_recordings

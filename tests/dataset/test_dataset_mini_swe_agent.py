@@ -6,18 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording_support import (
-    DATA,
-    HOSTILE,
-    calls,
-    counts,
-    needs_recordings,
-    one,
-    prompts,
-    read,
-    survives,
-    survives_all,
-)
+from hostile_support import survives_all, survives_hostile
+from recording_support import DATA, calls, counts, needs_recordings, one, prompts, read
 
 from pytest_agentperf.core.errors import DatasetError
 
@@ -197,9 +187,7 @@ def test_hostile_input(tmp_path: Path) -> None:
     survives_all(
         path, NAME, document(answer(1, "a"), result(2, "a"), error(3, model_response="x"), answer(4))
     )
-    for data in HOSTILE:
-        path.write_bytes(data)
-        survives(path, NAME)
+    survives_hostile(path, NAME)
 
 
 @needs_recordings

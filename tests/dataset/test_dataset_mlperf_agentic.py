@@ -5,18 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording_support import (
-    DATA,
-    HOSTILE,
-    calls,
-    json_lines,
-    needs_recordings,
-    one,
-    prompts,
-    read,
-    survives,
-    survives_all,
-)
+from hostile_support import survives_all, survives_hostile
+from recording_support import DATA, calls, json_lines, needs_recordings, one, prompts, read
 
 from pytest_agentperf.core.errors import DatasetError
 
@@ -122,9 +112,7 @@ def test_broken_rows_are_named(tmp_path: Path, content: list[Any], line: int) ->
 def test_hostile_input(tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     survives_all(path, NAME, rows(), json_lines)
-    for data in HOSTILE:
-        path.write_bytes(data)
-        survives(path, NAME)
+    survives_hostile(path, NAME)
 
 
 @needs_recordings

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hostile_support import JUNK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -633,11 +634,7 @@ def test_other_json_is_not_recognised(tmp_path: Path) -> None:
     assert not opencode.recognises(Peek(tmp_path))
 
 
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=4,
-)
+anything = st.sampled_from(JUNK)
 _KEYS = "id type text tool callID state status input output error time start end tokens cache mime url info parts role"
 known_keys = st.dictionaries(st.sampled_from([*_KEYS.split(), "summary", "parentID", "system"]), anything)
 

@@ -7,19 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dataset_support import METADATA
-from recording_support import (
-    DATA,
-    HOSTILE,
-    calls,
-    counts,
-    mutations,
-    needs_recordings,
-    one,
-    prompts,
-    read,
-    survives,
-    survives_all,
-)
+from hostile_support import broken, survives, survives_all, survives_hostile
+from recording_support import DATA, calls, counts, needs_recordings, one, prompts, read
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset import write_dataset
@@ -369,22 +358,20 @@ def test_a_broken_event_is_named(tmp_path: Path) -> None:
 def test_hostile_events(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     survives_all(path, NAME, [V0[0], V0[1], V0[3], V0[4], V0[9]])
-    for data in HOSTILE:
-        path.write_bytes(data)
-        survives(path, NAME)
+    survives_hostile(path, NAME)
 
 
 @pytest.mark.parametrize("position", [0, 1, 3, 5, 8, 9])
 def test_hostile_conversation(tmp_path: Path, position: int) -> None:
     path = folder(tmp_path / "c", SDK)
-    for changed in mutations(SDK[position]):
+    for changed in broken(SDK[position]):
         write(path / f"event-{position:05}-{position:08}.json", changed)
         survives(path, NAME)
 
 
 def test_hostile_state(tmp_path: Path) -> None:
     path = folder(tmp_path / "c", SDK)
-    for changed in mutations(STATE):
+    for changed in broken(STATE):
         write(path / "base_state.json", changed)
         survives(path, NAME)
 

@@ -7,19 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording_support import (
-    DATA,
-    HOSTILE,
-    calls,
-    counts,
-    mutations,
-    needs_recordings,
-    one,
-    prompts,
-    read,
-    survives,
-    survives_all,
-)
+from hostile_support import broken, survives, survives_all, survives_hostile
+from recording_support import DATA, calls, counts, needs_recordings, one, prompts, read
 
 from pytest_agentperf.core.errors import DatasetError
 
@@ -160,14 +149,12 @@ def test_files_that_are_none_are_noted(tmp_path: Path) -> None:
 def test_hostile_logs(tmp_path: Path) -> None:
     path = tmp_path / "m-0.json"
     survives_all(path, NAME, RUN[1])
-    for data in HOSTILE:
-        path.write_bytes(data)
-        survives(path, NAME)
+    survives_hostile(path, NAME)
 
 
 def test_hostile_folder(tmp_path: Path) -> None:
     folder = write(tmp_path / "logs", RUN)
-    for changed in islice(mutations(RUN[1]), 0, None, 5):
+    for changed in islice(broken(RUN[1]), 0, None, 5):
         (folder / "m-1.json").unlink()
         (folder / "m-1.json").write_text(json.dumps(changed), encoding="utf-8")
         survives(folder, NAME)

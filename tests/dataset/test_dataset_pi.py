@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dataset_reader_support import (
-    DATA,
-    DEEP,
-    NO_DATA,
-    broken,
-    chosen,
-    imported,
-    is_storable,
-    lines_file,
-    survives,
-)
+from dataset_reader_support import DATA, DEEP, NO_DATA, chosen, imported, is_storable, lines_file
+from hostile_support import survives, survives_all
+from recording_support import json_lines
 
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset.formats import pi
@@ -195,9 +187,7 @@ SMALL = [
 
 def test_junk_in_any_place_is_refused_or_skipped(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    read = [survives(pi, lines_file(path, *rows)) for rows in broken(SMALL)]
-    assert any(read)
-    assert not all(read)
+    survives_all(path, pi.NAME, SMALL, json_lines)
 
 
 def test_an_id_that_comes_twice_and_is_its_own_parent(tmp_path: Path) -> None:
@@ -208,7 +198,7 @@ def test_an_id_that_comes_twice_and_is_its_own_parent(tmp_path: Path) -> None:
         user("u", "u", "Three."),
         answer("a", "u", "A."),
     ]
-    assert survives(pi, lines_file(tmp_path / "s.jsonl", *rows))
+    assert survives(lines_file(tmp_path / "s.jsonl", *rows), pi.NAME)
 
 
 @pytest.mark.parametrize("data", [b'"x"\n', b'{"type":"session","id":"\xff"}\n', b"[" * DEEP + b"\n"])
