@@ -91,7 +91,10 @@ def read_recordings(
                 key = trajectory.id.casefold()
                 taken[key] = count = taken.get(key, 0) + 1
                 yield trajectory if count == 1 else replace(trajectory, id=f"{trajectory.id}+{count}")
-        except DatasetError as error:
+        except DatasetError as raised:
+            # Not all that can fail knows where it is.
+            where = raised.where or str(recording.path)
+            error = DatasetError(raised.what, where=where, remedy=raised.remedy)
             if broken is None:
-                raise
+                raise error from raised
             broken(recording, error)

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.dataset.formats.chat import assistant, joined_text
+from pytest_agentperf.dataset.formats.chat import assistant, joined_text, usage_counts
 from pytest_agentperf.dataset.formats.conversation import Conversation
 from pytest_agentperf.dataset.formats.values import (
     arguments_text,
@@ -119,11 +119,7 @@ class _Run:
         ]
         message = assistant(said or None, reasoning=text(step.get("reasoning_content")), calls=calls)
         requests = count(step.get("llm_call_count"))
-        metrics = mapping(step.get("metrics"))
-        prompt_tokens, output_tokens = (
-            count(metrics.get("prompt_tokens")),
-            count(metrics.get("completion_tokens")),
-        )
+        prompt_tokens, output_tokens = usage_counts(step.get("metrics"))
         if requests is not None and requests > 1:
             self._note("steps of several requests, read as one whose tokens are unknown")
             prompt_tokens = output_tokens = None

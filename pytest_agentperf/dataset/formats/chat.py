@@ -28,7 +28,8 @@ NO_ANSWER = "a recording in which the model never answered, left out"
 
 _ROLES = {
     "system": "system",
-    "developer": "developer",
+    # OpenAI's own name for it: many chat templates drop or refuse such messages.
+    "developer": "system",
     "user": "user",
     "human": "user",
     "assistant": "assistant",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _CALLS = ("function_call", "custom_tool_call", "local_shell_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output", "local_shell_call_output")
 _ROLES = {"user": "user", "system": "system", "developer": "system"}
-"""Developer messages become system messages: the name is OpenAI's alone, many chat templates drop or refuse it."""
+"""Developer messages become system messages, as in `chat`."""
 ENCRYPTED_SUMMARIES = ("compaction", "compaction_summary")
 _WALL_TIME = re.compile(r"^Wall time: ([0-9]{1,6}(?:\.[0-9]{1,9})?) seconds$", re.MULTILINE)
 _WALL_TIME_WITHIN = 400

@@ -17,7 +17,7 @@ from pytest_agentperf.dataset.formats.codex_items import (
 )
 from pytest_agentperf.dataset.formats.conversation import Conversation
 from pytest_agentperf.dataset.formats.times import Interval, elapsed_ns, moment_ns, tools_delay_ns
-from pytest_agentperf.dataset.formats.values import count, mapping, objects, text
+from pytest_agentperf.dataset.formats.values import count, mapping, objects, text, token_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,7 @@ class Session:
             return
         self._totals = total
         last = mapping(mapping(event.get("info")).get("last_token_usage"))
-        usage = _Usage(count(last.get("input_tokens")), count(last.get("output_tokens")))
+        usage = _Usage(token_count(last.get("input_tokens")), token_count(last.get("output_tokens")))
         if self._usage_place == "before":
             self.close()
         unanswered = self._usage is not None if self._usage_place == "before" else self._open is None

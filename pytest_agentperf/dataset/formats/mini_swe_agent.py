@@ -15,7 +15,7 @@ from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
 from pytest_agentperf.dataset.formats.chat import NO_ANSWER, NO_TOOLS, assistant, chat_message, usage_counts
 from pytest_agentperf.dataset.formats.times import elapsed_ns, moment_ns
-from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, mapping, text
 from pytest_agentperf.dataset.histories import RecordedRequest
 from pytest_agentperf.dataset.reading import brief, read_document
 
@@ -46,7 +46,7 @@ def recognises(peek: Peek) -> bool:
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the run, unless the model never answered."""
     document = read_document(path)
-    header = document if isinstance(document, dict) else {}
+    header = mapping(document)
     messages = header.get("messages") if header else document
     if not isinstance(messages, list):
         raise DatasetError(f"no list of messages: {brief(messages)}", where=str(path), remedy=MALFORMED)
@@ -63,13 +63,8 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     yield context.trajectory(name, run.requests, model=model)
 
 
-def _extra(message: dict[str, Any]) -> dict[str, Any]:
-    extra = message.get("extra")
-    return extra if isinstance(extra, dict) else {}
-
-
 def _moment_ns(message: dict[str, Any]) -> int | None:
-    stamp = _extra(message).get("timestamp")
+    stamp = inner(message, "extra", "timestamp")
     return moment_ns(message.get("timestamp") if stamp is None else stamp)
 
 
@@ -105,19 +100,17 @@ class _Run:
         if not calls and isinstance(content := message["content"], str) and len(_BLOCK.findall(content)) == 1:
             # Anything but one block is a format error, and nothing ran.
             calls = (ToolCall(None, "bash", None),)
-        response = _extra(value).get("response")
-        usage = response.get("usage") if isinstance(response, dict) else None
-        self._request(message, *usage_counts(usage), calls)
+        self._request(message, *usage_counts(inner(value, "extra", "response", "usage")), calls)
 
     def _is_rejection(self, value: dict[str, Any]) -> bool:
-        interrupted = _extra(value).get("interrupt_type") == "FormatError"
+        interrupted = inner(value, "extra", "interrupt_type") == "FormatError"
         return interrupted and bool(self._history) and self._history[-1]["role"] != "assistant"
 
     def _rejected(self, value: dict[str, Any], where: str) -> None:
         """Take a format error whose answer is not in the history: the agent does not send it back."""
-        text = _extra(value).get("model_response")
-        if isinstance(text, str):
-            self._request(assistant(text), None, None, ())
+        refused = text(inner(value, "extra", "model_response"))
+        if refused is not None:
+            self._request(assistant(refused), None, None, ())
         else:
             self._context.notes.add("an answer refused for its format and not recorded, left out", where)
 

@@ -16,7 +16,7 @@ from pytest_agentperf.dataset.formats.chat import assistant
 from pytest_agentperf.dataset.formats.otel_messages import chat_messages, chat_tools, system_text
 from pytest_agentperf.dataset.formats.otel_spans import GenAiSpan, read_spans
 from pytest_agentperf.dataset.formats.times import Interval, interval, tools_delay_ns
-from pytest_agentperf.dataset.formats.values import count, mapping, objects, text
+from pytest_agentperf.dataset.formats.values import mapping, objects, text, token_count
 from pytest_agentperf.dataset.histories import RecordedRequest
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _Chat(NamedTuple):
 
 def _usage(span: GenAiSpan) -> tuple[int | None, int | None]:
     def first(*names: str) -> int | None:
-        found = (count(span.attributes.get(f"gen_ai.usage.{name}")) for name in names)
+        found = (token_count(span.attributes.get(f"gen_ai.usage.{name}")) for name in names)
         return next((value for value in found if value is not None), None)
 
     prompt_tokens = first("input_tokens", "prompt_tokens")

@@ -16,7 +16,7 @@ from pytest_agentperf.dataset.formats.pi_messages import (
     without_unanswered,
 )
 from pytest_agentperf.dataset.formats.times import elapsed_ns, moment_ns
-from pytest_agentperf.dataset.formats.values import count, mapping, required_object, text
+from pytest_agentperf.dataset.formats.values import count, mapping, required_object, text, token_count
 from pytest_agentperf.dataset.reading import read_json_lines
 
 if TYPE_CHECKING:
@@ -138,13 +138,10 @@ class _Session:
         self.conversation.history = history
         self.model = self.model or text(inner.get("model"))
         usage = mapping(inner.get("usage"))
-        parts = [count(usage.get(name)) for name in ("input", "cacheRead", "cacheWrite")]
-        prompt_tokens = sum(part or 0 for part in parts)
+        prompt_tokens = sum(count(usage.get(name)) or 0 for name in ("input", "cacheRead", "cacheWrite"))
         # A stream that was cut has the count of its beginning.
-        output_tokens = None if inner.get("stopReason") in _CUT else count(usage.get("output"))
-        self.conversation.answer(
-            message, prompt_tokens=prompt_tokens or None, output_tokens=output_tokens or None
-        )
+        output_tokens = None if inner.get("stopReason") in _CUT else token_count(usage.get("output"))
+        self.conversation.answer(message, prompt_tokens=prompt_tokens or None, output_tokens=output_tokens)
 
     def _history(self) -> list[Message]:
         last = next(

@@ -14,9 +14,9 @@ from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.trajectory import ToolCall
 from pytest_agentperf.dataset.formats.chat import NO_ANSWER, NO_TOOLS, assistant, chat_message
 from pytest_agentperf.dataset.formats.times import duration_ns
-from pytest_agentperf.dataset.formats.values import MALFORMED, inner, parsed, text
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, parsed, required_object, text
 from pytest_agentperf.dataset.histories import RecordedRequest
-from pytest_agentperf.dataset.reading import brief, read_document
+from pytest_agentperf.dataset.reading import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,9 +49,7 @@ def recognises(peek: Peek) -> bool:
 def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     """Yield the run, unless the model never answered."""
     where = str(path)
-    document = read_document(path)
-    if not isinstance(document, dict):
-        raise DatasetError(f"no SWE-agent trajectory: {brief(document)}", where=where, remedy=MALFORMED)
+    document = required_object(read_document(path), where, what="SWE-agent trajectory")
     steps = _objects(document, "trajectory", where)
     history = _objects(document, "history", where)
     if any(_sent(step, "query") for step in steps):

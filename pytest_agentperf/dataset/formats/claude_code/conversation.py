@@ -9,7 +9,12 @@ from pytest_agentperf.dataset.formats.chat import assistant, attachment_text, te
 from pytest_agentperf.dataset.formats.claude_code.rows import SYNTHETIC_MODEL
 from pytest_agentperf.dataset.formats.conversation import Conversation
 from pytest_agentperf.dataset.formats.times import Interval, interval, tools_delay_ns
-from pytest_agentperf.dataset.formats.values import json_text, mapping, sequence, text
+from pytest_agentperf.dataset.formats.values import (
+    arguments_text,
+    mapping,
+    objects,
+    text,
+)
 
 if TYPE_CHECKING:
     from pytest_agentperf.dataset.formats.base import Notes
@@ -114,7 +119,7 @@ class _Builder:
                 elif kind == "tool_use":
                     id_, name = text(block.get("id")), text(block.get("name"))
                     if id_ and name and id_ not in times:
-                        calls.append((id_, name, json_text(block.get("input", {}), row.where)))
+                        calls.append((id_, name, arguments_text(block.get("input"), row.where)))
                         times[id_] = self._when(row, id_)
                 else:
                     self._notes.add(f"{_name(kind)} blocks of answers, left out", row.where)
@@ -157,5 +162,4 @@ def _result_text(block: Block, notes: Notes, where: str) -> str:
     content = block.get("content")
     if isinstance(content, str):
         return content
-    parts = [part for part in sequence(content) if isinstance(part, dict)]
-    return "\n".join(one for part in parts for one in _texts(part, notes, where))
+    return "\n".join(one for part in objects(content) for one in _texts(part, notes, where))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.values import count, mapping, sequence, text
+from pytest_agentperf.dataset.formats.times import moment_ns
+from pytest_agentperf.dataset.formats.values import count, mapping, objects, text
 from pytest_agentperf.dataset.reading import read_json_lines
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.dataset.formats.base import Notes
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SYNTHETIC_MODEL = "<synthetic>"
 """The model of lines that Claude Code itself wrote in the model's place."""
 
@@ -102,7 +101,7 @@ def _row(
         uuid=text(value.get("uuid")),
         parent=parent,
         side_chain=_side_chain(value),
-        time_ns=time_ns(value.get("timestamp")),
+        time_ns=moment_ns(value.get("timestamp")),
         blocks=blocks,
         message_id=text(message.get("id")) if kind == "assistant" else None,
         model=text(message.get("model")),
@@ -136,7 +135,7 @@ def _blocks(content: Any) -> list[Block] | None:
         return [{"type": "text", "text": content}]
     if not isinstance(content, list):
         return None
-    return [block for block in sequence(content) if isinstance(block, dict)]
+    return objects(content)
 
 
 def prompt_tokens(usage: Any) -> int | None:
@@ -148,16 +147,3 @@ def prompt_tokens(usage: Any) -> int | None:
     written = count(counts.get("cache_creation_input_tokens")) or 0
     read = count(counts.get("cache_read_input_tokens")) or 0
     return new + written + read or None
-
-
-def time_ns(timestamp: Any) -> int | None:
-    """Return an ISO time as nanoseconds since 1970, exact to the microsecond; None if it is none."""
-    if not isinstance(timestamp, str):
-        return None
-    try:
-        time = datetime.fromisoformat(timestamp)
-        if time.tzinfo is None:
-            time = time.replace(tzinfo=UTC)
-        return (time - _EPOCH) // timedelta(microseconds=1) * 1_000
-    except (ValueError, OverflowError):
-        return None

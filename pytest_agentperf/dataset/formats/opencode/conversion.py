@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.dataset.formats.chat import assistant, attachment_text, text_content
-from pytest_agentperf.dataset.formats.values import json_text, mapping, number, sequence, text
+from pytest_agentperf.dataset.formats.values import arguments_text, mapping, number, sequence, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def answer_message(parts: Sequence[Part], *, where: str) -> Message | None:
         (
             call_id(part),
             text(part.get("tool")) or "",
-            json_text(mapping(part.get("state")).get("input", {}), where),
+            arguments_text(mapping(part.get("state")).get("input"), where),
         )
         for part in parts
         if is_call(part)

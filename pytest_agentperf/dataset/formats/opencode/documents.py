@@ -15,7 +15,7 @@ from pytest_agentperf.dataset.formats.opencode.session import (
     parts_in_order,
     session_message,
 )
-from pytest_agentperf.dataset.formats.values import mapping, sequence, text
+from pytest_agentperf.dataset.formats.values import mapping, objects, text
 from pytest_agentperf.dataset.reading import parse_json, read_document
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _rows(path: Path, notes: Notes) -> list[dict[str, Any]]:
         raise DatasetError(
             "not a list of rows", where=str(path), remedy="dump the table as a list of objects"
         )
-    found = [row for row in sequence(rows) if isinstance(row, dict)]
+    found = objects(rows)
     if len(found) < len(rows):
         notes.add("entries that are no rows, left out", str(path))
     return found

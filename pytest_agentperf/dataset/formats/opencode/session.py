@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pytest_agentperf.dataset.formats.values import mapping, number, sequence, text
+from pytest_agentperf.dataset.formats.values import mapping, number, objects, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def session_message(info: Any, parts: Any) -> SessionMessage | None:
     """Return a message, None for what is none."""
     if not isinstance(info, dict) or info.get("role") not in ("user", "assistant"):
         return None
-    return SessionMessage(info, tuple(part for part in sequence(parts) if isinstance(part, dict)))
+    return SessionMessage(info, tuple(objects(parts)))
 
 
 def in_order(messages: list[SessionMessage]) -> tuple[SessionMessage, ...]:

@@ -19,7 +19,7 @@ from pytest_agentperf.dataset.formats.chat import chat_message, chat_tools, usag
 from pytest_agentperf.dataset.formats.times import duration_ns, elapsed_ns, moment_ns
 from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
 from pytest_agentperf.dataset.histories import RecordedRequest
-from pytest_agentperf.dataset.reading import brief, read_document
+from pytest_agentperf.dataset.reading import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -173,7 +173,7 @@ def _read(path: Path) -> _Log:
     where = str(path)
     value = read_document(path)
     if not _is_log(value):
-        raise DatasetError(f"no completion log: {brief(value)}", where=where, remedy=MALFORMED)
+        raise DatasetError("no completion log", where=where, remedy=MALFORMED)
     messages = [
         chat_message(message, where=f"{where}: messages[{i}]") for i, message in enumerate(value["messages"])
     ]
@@ -200,5 +200,5 @@ def _read(path: Path) -> _Log:
 
 
 def _answer(choices: list[Any]) -> dict[str, Any] | None:
-    message = inner(choices[0], "message") if choices else None
+    message = next((inner(choice, "message") for choice in choices), None)
     return message if isinstance(message, dict) else None

@@ -12,7 +12,7 @@ from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset.formats.chat import NO_ANSWER, chat_message, chat_tools, usage_counts
 from pytest_agentperf.dataset.formats.openhands.thread import Thread, command_output
 from pytest_agentperf.dataset.formats.times import moment_ns
-from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
+from pytest_agentperf.dataset.formats.values import MALFORMED, inner, required_object, sequence, text
 from pytest_agentperf.dataset.reading import brief, read_document
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     run = _Run(context)
     for i, event in enumerate(document):
         where = f"{path}: [{i}]"
-        if not isinstance(event, dict):
-            raise DatasetError(f"an event that is no object: {brief(event)}", where=where, remedy=MALFORMED)
-        run.add(event, where)
+        run.add(required_object(event, where, what="event of OpenHands"), where)
     if not run.thread.turns:
         context.notes.add(NO_ANSWER, str(path))
         return
@@ -107,8 +105,7 @@ class _Run:
 
     def _call(self, event: dict[str, Any], where: str) -> None:
         response = inner(event, "tool_call_metadata", "model_response")
-        choices = inner(response, "choices")
-        message = inner(choices[0], "message") if isinstance(choices, list) and choices else None
+        message = next((inner(choice, "message") for choice in sequence(inner(response, "choices"))), None)
         if not isinstance(message, dict):
             self._context.notes.add(_NO_RESPONSE, where)
             return
@@ -137,10 +134,10 @@ class _Run:
         call_id = inner(event, "tool_call_metadata", "tool_call_id")
         if not isinstance(call_id, str):
             return
-        content = event.get("content")
-        text = content if isinstance(content, str) else str(event.get("message") or "")
+        shown = text(event.get("content"))
+        shown = str(event.get("message") or "") if shown is None else shown
         took_ns = self.thread.since_call_ns(call_id, moment_ns(event.get("timestamp")))
-        output = command_output(text, inner(event, "extras", "metadata"))
+        output = command_output(shown, inner(event, "extras", "metadata"))
         self.thread.tool_result(call_id, output, duration_ns=took_ns)
 
     def _condensation(self, event: dict[str, Any]) -> None:
@@ -150,7 +147,7 @@ class _Run:
         if isinstance(first, int) and isinstance(last, int):
             known = {id_ for id_ in self._ids if id_.isdecimal() and first <= int(id_) <= last}
         else:
-            known = {str(id_) for id_ in forgotten} if isinstance(forgotten, list) else set()
+            known = {str(id_) for id_ in sequence(forgotten)}
         offset = inner(event, "args", "summary_offset")
         self.thread.condense(
             known,

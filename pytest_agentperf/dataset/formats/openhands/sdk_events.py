@@ -18,7 +18,7 @@ from pytest_agentperf.dataset.formats.chat import (
 )
 from pytest_agentperf.dataset.formats.openhands.thread import Thread, command_output
 from pytest_agentperf.dataset.formats.times import moment_ns
-from pytest_agentperf.dataset.formats.values import arguments_text, inner, text
+from pytest_agentperf.dataset.formats.values import arguments_text, inner, mapping, objects, sequence, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,12 +82,8 @@ class SdkRun:
             self.thread.history[0] = message
         else:
             self.thread.say(message)
-        tools = event.get("tools")
-        self.thread.tools = (
-            [self._tool(tool, where) for tool in tools if isinstance(tool, dict)]
-            if isinstance(tools, list)
-            else None
-        ) or None
+        tools = [self._tool(tool, where) for tool in objects(event.get("tools"))]
+        self.thread.tools = tools or None
 
     def _tool(self, tool: dict[str, Any], where: str) -> dict[str, Any]:
         if isinstance(tool.get("function"), dict):
@@ -150,28 +146,26 @@ class SdkRun:
             return error
         if isinstance(reason := event.get("rejection_reason"), str):
             return f"Action rejected: {reason}"
-        observation = event.get("observation")
-        observation = observation if isinstance(observation, dict) else {}
+        observation = mapping(event.get("observation"))
         content, metadata = observation.get("content"), observation.get("metadata")
         if not isinstance(content, list):
-            text = content if isinstance(content, str) else observation.get("output")
-            if not isinstance(text, str):
+            shown = text(content if isinstance(content, str) else observation.get("output"))
+            if shown is None:
                 self._context.notes.add(_STRANGE_RESULT, where)
-            return command_output(text if isinstance(text, str) else "", metadata)
+            return command_output(shown or "", metadata)
         parts = self._parts(content, where)
         if isinstance(metadata, dict):
-            text = "".join(part.get("text", "") for part in parts)
-            parts = [{"type": "text", "text": command_output(text, metadata)}]
+            shown = "".join(part.get("text", "") for part in parts)
+            parts = [{"type": "text", "text": command_output(shown, metadata)}]
         if observation.get("is_error") is True:
             parts.insert(0, {"type": "text", "text": _ERROR})
         return parts
 
     def _condensation(self, event: dict[str, Any], where: str) -> None:
         self._context.notes.add(_CONDENSER, where)
-        forgotten = event.get("forgotten_event_ids")
         offset = event.get("summary_offset")
         self.thread.condense(
-            {str(id_) for id_ in forgotten} if isinstance(forgotten, list) else set(),
+            {str(id_) for id_ in sequence(event.get("forgotten_event_ids"))},
             text(event.get("summary")) or None,
             offset if isinstance(offset, int) else None,
         )
@@ -191,20 +185,16 @@ class SdkRun:
 
 def _usage_by_response(state: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    metrics = inner(state, "stats", "usage_to_metrics")
-    for metric in metrics.values() if isinstance(metrics, dict) else ():
-        usages = inner(metric, "token_usages")
-        for usage in usages if isinstance(usages, list) else ():
-            if isinstance(response_id := inner(usage, "response_id"), str):
+    for metric in mapping(inner(state, "stats", "usage_to_metrics")).values():
+        for usage in objects(inner(metric, "token_usages")):
+            if (response_id := text(usage.get("response_id"))) is not None:
                 found[response_id] = usage
     return found
 
 
 def _call(event: dict[str, Any], where: str) -> tuple[str, str, str]:
-    call = event.get("tool_call")
-    call = call if isinstance(call, dict) else {}
-    function = call.get("function")
-    function = function if isinstance(function, dict) else call
+    call = mapping(event.get("tool_call"))
+    function = mapping(call.get("function")) or call
     name = text(function.get("name")) or text(event.get("tool_name")) or "unknown"
     id_ = event.get("tool_call_id") or call.get("id")
     return str(id_), name, arguments_text(function.get("arguments"), where)

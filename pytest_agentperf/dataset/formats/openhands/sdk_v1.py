@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.dataset.formats.chat import NO_ANSWER
 from pytest_agentperf.dataset.formats.openhands.sdk_events import SdkRun
-from pytest_agentperf.dataset.formats.values import MALFORMED, inner, text
-from pytest_agentperf.dataset.reading import brief, is_file, read_document
+from pytest_agentperf.dataset.formats.values import inner, required_object, text
+from pytest_agentperf.dataset.reading import is_file, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +59,4 @@ def _event_files(path: Path) -> list[Path]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    value = read_document(path)
-    if not isinstance(value, dict):
-        raise DatasetError(f"no object: {brief(value)}", where=str(path), remedy=MALFORMED)
-    return value
+    return required_object(read_document(path), str(path), what="object")

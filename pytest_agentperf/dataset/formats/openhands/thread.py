@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.dataset.formats.conversation import Conversation
 from pytest_agentperf.dataset.formats.times import elapsed_ns
+from pytest_agentperf.dataset.formats.values import text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,17 +29,17 @@ class Thread(Conversation):
         """Say which events the messages since the last call are made of."""
         self._events += [set(event_ids) for _ in range(len(self.history) - len(self._events))]
 
-    def called(self, call_id: str, moment: int | None) -> None:
+    def called(self, call_id: str, at_ns: int | None) -> None:
         """Note when a call was made."""
-        self._called_ns[call_id] = moment
+        self._called_ns[call_id] = at_ns
 
-    def since_call_ns(self, call_id: str, moment: int | None) -> int | None:
+    def since_call_ns(self, call_id: str, at_ns: int | None) -> int | None:
         """Return how long a call took that ended now: calls of one answer run one after another."""
         start_ns = self._called_ns.pop(call_id, None)
         if start_ns is not None and self._latest_result_ns is not None:
             start_ns = max(start_ns, self._latest_result_ns)
-        self._latest_result_ns = moment
-        return elapsed_ns(start_ns, moment)
+        self._latest_result_ns = at_ns
+        return elapsed_ns(start_ns, at_ns)
 
     def condense(self, forgotten: Collection[str], summary: str | None, offset: int | None) -> None:
         """Drop the messages of forgotten events; put a summary after `offset` of the events that stay."""
@@ -65,21 +66,16 @@ def _place(sizes: list[int], offset: int) -> int:
     return place
 
 
-def command_output(text: str, metadata: Any) -> str:
+def command_output(output: str, metadata: Any) -> str:
     """Return a command's output as OpenHands shows it to the model, with what it knows of the shell."""
     if not isinstance(metadata, dict):
-        return text
-    lines = [f"{_text(metadata, 'prefix')}{text}{_text(metadata, 'suffix')}"]
-    if directory := _text(metadata, "working_dir"):
+        return output
+    lines = [f"{text(metadata.get('prefix')) or ''}{output}{text(metadata.get('suffix')) or ''}"]
+    if directory := text(metadata.get("working_dir")):
         lines.append(f"[Current working directory: {directory}]")
-    if interpreter := _text(metadata, "py_interpreter_path"):
+    if interpreter := text(metadata.get("py_interpreter_path")):
         lines.append(f"[Python interpreter: {interpreter}]")
     exit_code = metadata.get("exit_code")
     if isinstance(exit_code, int) and exit_code != -1:
         lines.append(f"[Command finished with exit code {exit_code}]")
     return "\n".join(lines)
-
-
-def _text(metadata: dict[str, Any], field: str) -> str:
-    value = metadata.get(field)
-    return value if isinstance(value, str) else ""
