@@ -11,13 +11,8 @@ from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.ports import RecordedSource
 from pytest_agentperf.dataset.digest import canonical_json
 from pytest_agentperf.dataset.exports.replay_rows import replay_rows
-from pytest_agentperf.dataset.formats.agentperf_replay import (
-    MANIFEST_FILE,
-    NAME,
-    VERSION,
-    is_relative,
-    same_delay,
-)
+from pytest_agentperf.dataset.formats.agentperf_replay import MANIFEST_FILE, NAME
+from pytest_agentperf.dataset.formats.agentperf_rows import VERSION, is_relative, same_delay
 from pytest_agentperf.dataset.formats.base import safe_id
 from pytest_agentperf.dataset.publish import written_whole
 

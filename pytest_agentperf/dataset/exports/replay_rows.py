@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.dataset.formats.agentperf_replay import ELSEWHERE, VERSION
+from pytest_agentperf.dataset.formats.agentperf_rows import ELSEWHERE, VERSION
 from pytest_agentperf.dataset.reading import MAX_DURATION_MS, to_ms, to_ns
 
 if TYPE_CHECKING:

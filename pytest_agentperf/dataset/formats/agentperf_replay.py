@@ -11,26 +11,31 @@ import math
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.errors import DatasetError
-from pytest_agentperf.core.trajectory import Recorded, ToolCall, Trajectory
+from pytest_agentperf.core.trajectory import Recorded, Trajectory
 from pytest_agentperf.dataset.digest import source_digest
+from pytest_agentperf.dataset.formats.agentperf_rows import (
+    ELSEWHERE,
+    MALFORMED,
+    Manifest,
+    Row,
+    Task,
+    besides,
+    check_version,
+    is_relative,
+    request,
+    same_delay,
+)
 from pytest_agentperf.dataset.formats.base import Peek
-from pytest_agentperf.dataset.histories import RecordedRequest, TrajectoryBuilder
+from pytest_agentperf.dataset.histories import TrajectoryBuilder
 from pytest_agentperf.dataset.reading import (
     MAX_JSON_BYTES,
-    ChatMessage,
-    Count,
-    DurationMs,
-    brief,
     is_file,
     parse_json,
     read_document,
     read_lines,
-    to_ns,
     validate,
 )
 
@@ -42,16 +47,8 @@ if TYPE_CHECKING:
 NAME = "agentperf-replay"
 TITLE = "agentperf-local replay (manifest.json and traces/*.jsonl)"
 
-ELSEWHERE: dict[str, Any] = {}
-"""Stands in what is kept of a manifest or row where the trajectory itself has the value."""
-
 MANIFEST_FILE = "manifest.json"
-VERSION = 1
-# Totals are sums of rounded floats; no real difference between recordings is this small.
-_DELAY_REL_TOLERANCE = 1e-6
-_DELAY_ABS_TOLERANCE_MS = 1.0
 _DAMAGED = "the replay is damaged or incomplete: export or fetch it again"
-_MALFORMED = "compare with the replay format, version 1 (agentperf-local, docs/FORMATS.md)"
 
 
 def recognises(peek: Peek) -> bool:
@@ -68,47 +65,8 @@ def read(path: Path, context: ImportContext) -> Iterator[Trajectory]:
     yield from map(replay.load_recorded, replay.ids())
 
 
-class _Foreign(BaseModel):
-    # Not closed: the format has fields we do not need, and its authors may add more.
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-
-class _Task(_Foreign):
-    task_id: Annotated[str, Field(min_length=1)]
-    trace: Annotated[str, Field(min_length=1)]
-    model_calls: Count
-    tool_calls: Count
-    total_recorded_tool_delay_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Manifest(_Foreign):
-    version: Literal[1]
-    name: Annotated[str, Field(min_length=1)]
-    tasks: Annotated[list[_Task], Field(min_length=1)]
-
-
-class _RecordedToolCall(_Foreign):
-    duration_ms: DurationMs | None = None
-    tool_call_id: str | None = None
-    tool_name: str | None = None
-
-
-class _Row(_Foreign):
-    version: Literal[1]
-    task_id: str
-    conversation_id: str
-    conversation_idx: Count
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    tools: list[dict[str, Any]] | None = None
-    simulated_tool_delay_ms_after: DurationMs
-    recorded_tool_calls_after: list[_RecordedToolCall] = []
-    target_output_tokens: Count | None = None
-    recorded_prompt_tokens: Count | None = None
-    recorded_completion_tokens: Count | None = None
-
-
 class _Entry(NamedTuple):
-    task: _Task
+    task: Task
     trace: Path
     where: str
     position: int
@@ -125,8 +83,8 @@ class ReplayDataset:
         self._max_row_bytes = max_row_bytes
         path = directory / MANIFEST_FILE
         value = read_document(path)
-        _check_version(value, where=str(path))
-        self._manifest = validate(_Manifest, value, where=str(path), remedy=_MALFORMED)
+        check_version(value, where=str(path))
+        self._manifest = validate(Manifest, value, where=str(path), remedy=MALFORMED)
         self._fields: dict[str, Any] = value
         self._entries: dict[str, _Entry] = {}
         for i, task in enumerate(self._manifest.tasks):
@@ -169,7 +127,7 @@ class ReplayDataset:
         }
         return replace(trajectory, recorded=Recorded(NAME, head, tuple(rows)))
 
-    def _load(self, trajectory_id: str, besides: list[dict[str, Any]] | None) -> Trajectory:
+    def _load(self, trajectory_id: str, rest: list[dict[str, Any]] | None) -> Trajectory:
         entry = self._entries.get(trajectory_id)
         if entry is None:
             raise DatasetError(
@@ -186,27 +144,16 @@ class ReplayDataset:
             value = parse_json(line.data, where=str(entry.trace), first_line=line.number)
             row = _check_row(value, entry, position, where=where)
             try:
-                builder.add(_request(row))
+                builder.add(request(row))
             except DatasetError as error:
                 raise DatasetError(error.what, where=where, remedy=error.remedy) from error
-            if besides is not None:
-                besides.append(_besides(value))
+            if rest is not None:
+                rest.append(besides(value))
             model_calls += 1
             tool_calls += len(row.recorded_tool_calls_after)
             delays_ms.append(row.simulated_tool_delay_ms_after)
         _check_totals(entry, model_calls, tool_calls, math.fsum(delays_ms))
         return builder.build()
-
-
-def _check_version(value: Any, *, where: str) -> None:
-    # Before the fields: another version has other fields, and the user should hear about the version.
-    version = value.get("version") if isinstance(value, dict) else None
-    if version != VERSION or isinstance(version, bool):
-        raise DatasetError(
-            f"replay version is {brief(version)}, this reader knows {VERSION}",
-            where=where,
-            remedy=f"export it again as version {VERSION}",
-        )
 
 
 def _trace_path(directory: Path, trace: str, *, where: str) -> Path:
@@ -223,20 +170,9 @@ def _trace_path(directory: Path, trace: str, *, where: str) -> Path:
     return path
 
 
-def is_relative(trace: str) -> bool:
-    """Say whether a trace's path stays inside the replay's directory."""
-    path = PurePosixPath(trace)
-    return not (path.is_absolute() or ".." in path.parts or "\\" in trace or "\0" in trace)
-
-
-def same_delay(found_ms: float, declared_ms: float) -> bool:
-    """Say whether a declared total of delays is that of the rows."""
-    return math.isclose(found_ms, declared_ms, rel_tol=_DELAY_REL_TOLERANCE, abs_tol=_DELAY_ABS_TOLERANCE_MS)
-
-
-def _check_row(value: Any, entry: _Entry, position: dict[str, int], *, where: str) -> _Row:
-    _check_version(value, where=where)
-    row = validate(_Row, value, where=where, remedy=_MALFORMED)
+def _check_row(value: Any, entry: _Entry, position: dict[str, int], *, where: str) -> Row:
+    check_version(value, where=where)
+    row = validate(Row, value, where=where, remedy=MALFORMED)
     if row.task_id != entry.task.task_id:
         raise DatasetError(
             f"row of task {row.task_id!r} in the trace of {entry.task.task_id!r}",
@@ -252,34 +188,6 @@ def _check_row(value: Any, entry: _Entry, position: dict[str, int], *, where: st
         )
     position[row.conversation_id] = row.conversation_idx
     return row
-
-
-def _besides(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row without what the trajectory holds in full, the order of its fields kept."""
-    return {
-        name: ELSEWHERE if name == "messages" or (name == "tools" and value) else value
-        for name, value in row.items()
-    }
-
-
-def _request(row: _Row) -> RecordedRequest:
-    output_tokens = row.recorded_completion_tokens
-    return RecordedRequest(
-        messages=row.messages,
-        # The format writes "no tools" as an empty list, which chat endpoints refuse.
-        tools=row.tools or None,
-        tool_delay_ns=to_ns(row.simulated_tool_delay_ms_after),
-        prompt_tokens=row.recorded_prompt_tokens,
-        output_tokens=row.target_output_tokens if output_tokens is None else output_tokens,
-        tool_calls=tuple(
-            ToolCall(
-                call.tool_call_id,
-                call.tool_name or "unknown",
-                None if call.duration_ms is None else to_ns(call.duration_ms),
-            )
-            for call in row.recorded_tool_calls_after
-        ),
-    )
 
 
 def _check_totals(entry: _Entry, model_calls: int, tool_calls: int, delay_ms: float) -> None:
