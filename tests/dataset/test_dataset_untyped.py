@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -31,6 +31,10 @@ from pytest_agentperf.dataset.formats.values import (
     token_count,
 )
 from pytest_agentperf.dataset.histories import RecordedRequest
+from pytest_agentperf.dataset.importing import Recording, read_recordings, reader_named
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DAY_NS = 86_400 * 10**9
 
@@ -120,3 +124,15 @@ def test_no_delay_is_longer_than_a_dataset_can_hold() -> None:
     call = ToolCall(None, "bash", DAY_NS)
     request = RecordedRequest(({"role": "user", "content": "Go."},), None, tool_calls=(call, call))
     assert ImportContext().trajectory("t", [request]).turns[0].tool_delay_ns == DAY_NS
+
+
+def test_an_error_in_a_message_names_the_recording(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    call = '{"type": "toolCall", "id": "c", "name": "bash", "arguments": {"n": 1e999}}'
+    path.write_text(
+        '{"type": "session", "id": "s", "cwd": "/"}\n'
+        f'{{"type": "message", "message": {{"role": "assistant", "content": [{call}]}}}}\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(DatasetError, match=r"run\.jsonl: .*JSON cannot hold"):
+        list(read_recordings([Recording(path, reader_named("pi"))], ImportContext()))

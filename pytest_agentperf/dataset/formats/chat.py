@@ -54,7 +54,7 @@ def chat_message(value: Any, *, where: str) -> dict[str, Any]:
     if message["role"] == "assistant":
         if reasoning := reasoning_text(value):
             message["reasoning_content"] = reasoning
-        if calls := chat_calls(value.get("tool_calls"), where=where):
+        if calls := _calls(value.get("tool_calls"), where=where):
             message["tool_calls"] = calls
     if (call_id := text(value.get("tool_call_id"))) is not None:
         message["tool_call_id"] = call_id
@@ -77,7 +77,7 @@ def chat_content(value: Any, *, where: str) -> Any:
     return parts
 
 
-def chat_calls(value: Any, *, where: str) -> list[dict[str, Any]]:
+def _calls(value: Any, *, where: str) -> list[dict[str, Any]]:
     """Return tool calls in OpenAI form, their arguments as JSON text."""
     if value is None:
         return []
