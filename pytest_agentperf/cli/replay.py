@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
             result = capacity.run_fixed(deployment, args.agents)
         except NotRunnable as reason:
             raise ConfigError(str(reason)) from None
+        finally:
+            display.end()
     _print_result(settings, result, args.output)
     return 1 if result.invalid or result.metrics is None else 0
 
@@ -156,8 +158,7 @@ class _Display:
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Say so."""
-        if self._live:
-            self._rewrite("")
+        self.end()
         print(f"{kind}, {agents_count(n_agents)}", file=sys.stderr)
 
     def phase_status(self, status: PhaseStatus) -> None:
@@ -167,8 +168,7 @@ class _Display:
 
     def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
         """Write the records."""
-        if self._live:
-            self._rewrite("")
+        self.end()
         if result.kind == "warmup":
             return result
         try:
@@ -180,6 +180,11 @@ class _Display:
                 remedy="make room or choose another --output, and run again",
             ) from None
         return result.model_copy(update={"records": str(self._output)})
+
+    def end(self) -> None:
+        """Take the line away: what is printed next has one of its own."""
+        if self._live:
+            self._rewrite("")
 
     def _rewrite(self, text: str) -> None:
         sys.stderr.write(f"\r\033[K{text}")

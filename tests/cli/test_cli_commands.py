@@ -235,6 +235,20 @@ def test_replay_refuses(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_replay_shows_how_far_the_dataset_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_agentperf.encoding._PROGRESS_EVERY_NS", 0)
+    arguments = ["replay", "--url", "http://127.0.0.1:9/v1", "--agents=1", "--dataset=bundled:demo-v1"]
+    assert main(arguments) == 1
+    assert "preparing the dataset, 24 of 24 trajectories\nagentperf: " in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main(arguments) == 1
+    assert (
+        "\r\033[Kpreparing the dataset, 24 of 24 trajectories\r\033[Kagentperf: " in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     "url",
     ["hunter2:8000", "http://me:hunter2@host/v1", "http://host:hunter2/v1", "http://host?k=hunter2", ""],

@@ -270,6 +270,17 @@ def test_a_missing_dataset(pytester: pytest.Pytester, place: Workplace) -> None:
     assert not place.results.exists()
 
 
+def test_who_waits_for_the_dataset_sees_how_far_it_is(
+    pytester: pytest.Pytester, place: Workplace, refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_agentperf.encoding._PROGRESS_EVERY_NS", 0)
+    place.system("other", endpoint={"url": f"{refusing}/other/v1"})
+    result = pytester.runpytest_inprocess("suites/tiny", "--system=other", "-k", "tier1")
+    # A line a minute, where there is no terminal to rewrite one.
+    lines = [line for line in result.stdout.lines if "preparing the dataset" in line]
+    assert lines == ["agentperf other: preparing the dataset, 1 of 4 trajectories"]
+
+
 def test_one_run_at_a_time_on_a_system(pytester: pytest.Pytester, place: Workplace, refusing: str) -> None:
     place.system("other", endpoint={"url": f"{refusing}/other/v1"})
     path = place.folder / "systems/other.yaml"
