@@ -95,16 +95,20 @@ def _compare(
         for i, id_ in enumerate(columns.texts["response_id"])
         if id_ and (times := truth.answers.get(id_))
     ]
-    if len(found) < _REQUESTS_MIN:
+    rows = np.array([i for i, _ in found], dtype=np.int64)
+    received, first, last = np.array([times for _, times in found], dtype=np.int64).reshape(-1, 3).T
+    ttft_error = ttft_s(columns)[rows] - (first - received) / NS_PER_S
+    output, begun = columns["output_tokens"][rows], columns["first_chunk_tokens"][rows]
+    # A client that is late by a whole answer reads it at once; the server sent a token at a time.
+    tokens = output - np.where(begun == output, 1, begun)
+    streamed = (tokens > 0) & (last > first)
+    if (compared := np.count_nonzero(streamed)) < _REQUESTS_MIN:
         raise LoadError(
-            f"only {len(found)} requests to the null server ended in time",
+            f"only {compared} answers of the null server could be compared",
             remedy="use a dataset with shorter tool delays, or a machine with more CPU",
         )
-    rows = np.array([i for i, _ in found])
-    received, first, last = np.array([times for _, times in found], dtype=np.int64).T
-    ttft_error = ttft_s(columns)[rows] - (first - received) / NS_PER_S
-    tokens = columns["output_tokens"][rows] - columns["first_chunk_tokens"][rows]
-    speed_error = np.abs(output_speed_tok_s(columns)[rows] / (tokens / ((last - first) / NS_PER_S)) - 1)
+    true_tok_s = tokens[streamed] / ((last - first)[streamed] / NS_PER_S)
+    speed_error = np.abs(output_speed_tok_s(columns)[rows][streamed] / true_tok_s - 1)
     return Calibration(
         n_agents=spec.n_agents,
         chunks_per_s=chunks_per_s,

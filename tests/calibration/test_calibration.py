@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agentperf.calibration import calibrate
+from pytest_agentperf.calibration import _compare, calibrate
 from pytest_agentperf.cli import main
 from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.core.phase import PhaseSpec
+from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.dataset import open_dataset
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.sse import decode
-from pytest_agentperf.sim.null import null_servers
+from pytest_agentperf.sim.null import Truth, null_servers
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
@@ -121,3 +123,50 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_input_costs_no_time(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibrate", flag]) == 2
     assert flag.split("=")[0] in capsys.readouterr().err
+
+
+def compared(answers: int, *, read_at_once: int) -> float:
+    """P99 of the speed error where the server sent ten tokens from 5 to 10 s and some answers were read in one piece."""
+    truth, columns = Truth(), ColumnsBuilder()
+    for i in range(answers):
+        truth.answers[f"a{i}"] = (0, 5 * NS_PER_S, 10 * NS_PER_S)
+        whole = i < read_at_once
+        columns.add(
+            RequestKey(phase=0, attempt=0, agent=i, ordinal=0, trajectory="t", turn=0),
+            Answer(
+                t_sent_ns=0,
+                t_first_ns=10 * NS_PER_S if whole else 5 * NS_PER_S,
+                t_last_ns=10 * NS_PER_S,
+                t_end_ns=10 * NS_PER_S,
+                status=200,
+                response_id=f"a{i}",
+                output_tokens=10,
+                first_chunk_tokens=10 if whole else 1,
+                first_chunk_source="usage",
+                content_chunks=10,
+            ),
+        )
+    spec = PhaseSpec(
+        phase=0,
+        attempt=0,
+        kind="warmup",
+        n_agents=answers,
+        stagger_ns=0,
+        seed=0,
+        nonce="n",
+        trajectories=("t",),
+        failure_wait_ns=0,
+    )
+    load = {"cpu_share_max": 0.1, "workers": 1}
+    return _compare(columns.finish(), truth, spec, load, 1.0, 0, 20 * NS_PER_S).speed_error_p99
+
+
+def test_an_answer_that_was_read_in_one_piece_counts_as_an_error() -> None:
+    assert compared(40, read_at_once=0) == pytest.approx(0)
+    # Nine tokens in 5 s; such a client says ten in 10 s.
+    assert compared(40, read_at_once=20) == pytest.approx(1 - (10 / 10) / (9 / 5))
+
+
+def test_too_few_answers_to_compare() -> None:
+    with pytest.raises(LoadError, match="only 3 answers"):
+        compared(3, read_at_once=0)
