@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.dataset.counting import message_text
+from pytest_agentperf.dataset.delays import is_tool_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from pytest_agentperf.core.trajectory import Trajectory
+    from pytest_agentperf.core.trajectory import Message, Trajectory
 
 _TEXT_MIN_CHARACTERS = 32
 _LINE_MIN_CHARACTERS = 60
@@ -65,15 +68,34 @@ def evidence_of(trajectory: Trajectory) -> Evidence:
             if _says_something(path):
                 directories.add(path)
         if role == "user":
-            words = " ".join(text.split())
-            if len(words) >= _TEXT_MIN_CHARACTERS:
-                texts.add(hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16])
+            texts.update(_hashes([text]))
             lines.update(_lines(text))
     for message in trajectory.messages:
+        # A sub-agent's task is what its parent handed over.
+        texts.update(_hashes(_handed_over(message)))
         text = message_text(message)
         for pattern in (_REMOTE, _CLONE):
             repositories.update(filter(None, (_repository(found[1]) for found in pattern.finditer(text))))
     return Evidence(frozenset(repositories), frozenset(directories), frozenset(texts), frozenset(lines))
+
+
+def _hashes(values: Iterable[str]) -> Iterator[str]:
+    for value in values:
+        words = " ".join(value.split())
+        if len(words) >= _TEXT_MIN_CHARACTERS:
+            yield hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _handed_over(message: Message) -> Iterator[str]:
+    """Yield the texts that a message's calls give to other agents."""
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") or {}
+        if is_tool_time(str(function.get("name"))):
+            continue
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            arguments = json.loads(function["arguments"])
+            if isinstance(arguments, dict):
+                yield from (value for value in arguments.values() if isinstance(value, str))
 
 
 def _opening(trajectory: Trajectory) -> Iterator[tuple[str, str]]:

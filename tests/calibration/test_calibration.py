@@ -126,7 +126,7 @@ def test_bad_input_costs_no_time(flag: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def compared(answers: int, *, read_at_once: int) -> float:
-    """P99 of the speed error where the server sent ten tokens from 5 to 10 s and some answers were read in one piece."""
+    """P99 of the speed error: ten tokens from 5 to 10 s, some answers read in one piece."""
     truth, columns = Truth(), ColumnsBuilder()
     for i in range(answers):
         truth.answers[f"a{i}"] = (0, 5 * NS_PER_S, 10 * NS_PER_S)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,6 +106,15 @@ def test_groups_are_connected_over_any_evidence() -> None:
     assert [reason.split()[0] for reason in groups[0].joined_by] == ["equal", "repository", "shared"]
     assert [group.known for group in groups] == [True, False, False]
     assert LONG not in " ".join(groups[0].joined_by)
+
+
+@pytest.mark.parametrize(("tool", "joined"), [("task", True), ("Task", True), ("bash", False)])
+def test_a_sub_agent_stays_with_its_parent(tool: str, joined: bool) -> None:
+    arguments = json.dumps({"description": "look", "prompt": LONG})
+    call = {"id": "c1", "type": "function", "function": {"name": tool, "arguments": arguments}}
+    hands_over = message("assistant", "", tool_calls=[call])
+    groups = group_trajectories(Held(asked("parent", "build it", later=[hands_over]), asked("child", LONG)))
+    assert (len(groups) == 1) is joined
 
 
 def test_a_harness_text_joins_nothing() -> None:
