@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock
-    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.core.power import PowerSource
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.dataset import PreparedDataset
 
@@ -43,8 +43,8 @@ class Observer(Protocol):
     def phase_status(self, status: PhaseStatus) -> None:
         """Called several times a second while a phase runs."""
 
-    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
-        """A phase has ended; returns the result, with the name of its records file if it was stored."""
+    def phase_finished(self, run: PhaseRun) -> PhaseResult:
+        """A phase has ended; returns its result, with the names of its files if it was stored."""
 
 
 class CapacityRun:
@@ -61,7 +61,7 @@ class CapacityRun:
         self.settings = settings
         self.phases: list[PhaseResult] = []
         self.request_parameters: dict[str, dict[str, object]] = {}
-        self.power_sources: dict[str, str] = {}
+        self.power_sources: dict[str, PowerSource] = {}
         self.simulated = False
         self._observer = observer
         self._clock = clock or RealClock()
@@ -164,7 +164,7 @@ class CapacityRun:
             self._start_ns = self._clock.now_ns()
         self.simulated |= opened.server.simulated
         self.request_parameters[name] = dict(opened.parameters)
-        self.power_sources[name] = opened.sampler.source
+        self.power_sources[name] = opened.metering.source.published()
         start = self.settings.start or opened.deployment.search_start or 1
         rules = SearchRules.from_ruleset(
             self.settings.ruleset,
@@ -213,7 +213,7 @@ class CapacityRun:
         except BudgetSpent:
             return None
         self._tokens += run.tokens
-        run = run._replace(result=self._observer.phase_finished(run.result, run.columns))
+        run = run._replace(result=self._observer.phase_finished(run))
         self.phases.append(run.result)
         if kind != "warmup" and any(reason.code == "server_crashed" for reason in run.result.invalid):
             self._crashes.add((deployment.name, n_agents))
@@ -267,6 +267,7 @@ class CapacityRun:
                 normalise(
                     agents=outcome.agents,
                     throughput_tok_s=metrics.throughput_tok_s,
+                    requests_per_s=metrics.requests / metrics.window_s,
                     trajectories_per_hour=_trajectories_per_hour(published),
                     accelerators=accelerators,
                     accelerators_per_system=hardware.per_system,

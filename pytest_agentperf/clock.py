@@ -26,6 +26,14 @@ def unix_time_s() -> int:
     return int(time.time())
 
 
+def wall_clock_offset_ns() -> tuple[int, int]:
+    """Return what the wall clock is ahead of the monotonic one now, and how far that can be off."""
+    before_ns = monotonic_ns()
+    wall_ns = time.time_ns()
+    after_ns = monotonic_ns()
+    return wall_ns - (before_ns + after_ns) // 2, (after_ns - before_ns + 1) // 2
+
+
 class RealClock:
     """The real clock for code that steers: it may block."""
 

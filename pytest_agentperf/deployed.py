@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.client_error import ClientError, chunks_per_s
-from pytest_agentperf.core.energy import integrate
 from pytest_agentperf.core.errors import EndpointError, LoadError, LoadLimitError
 from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.metrics import PhaseMetrics, measure, percentile
@@ -20,9 +19,10 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool, PowerSampler, Server
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
     from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.slo import SloTier
+    from pytest_agentperf.power.metering import Metering, Sampled
 
 NS_PER_S = 1_000_000_000
 _POLL_S = 0.1
@@ -34,11 +34,12 @@ _CONNECTION_FAILURES = frozenset({"connect", "timeout_connect", "closed_before_r
 
 
 class PhaseRun(NamedTuple):
-    """A finished phase: what is published of it, its records, and the tokens it took."""
+    """A finished phase: what is published of it, its records, the tokens it took, and its power readings."""
 
     result: PhaseResult
     columns: RequestColumns
     tokens: int
+    sampled: Sampled
 
 
 class BudgetSpent(Exception):
@@ -55,7 +56,7 @@ class Deployed:
         *,
         server: Server,
         open_pool: Callable[[], LoadPool],
-        open_sampler: Callable[[], PowerSampler],
+        open_metering: Callable[[], Metering],
         trajectories: Sequence[str],
         clock: BlockingClock,
         calibrate: Callable[[Any, int, float], Calibration] | None = None,
@@ -68,24 +69,32 @@ class Deployed:
         self.parameters = settings.suite.request_parameters(self.deployment.serving.framework)
         self.needs_revival = False
         self._open_pool = open_pool
-        self._open_sampler = open_sampler
+        self._open_metering = open_metering
         self._trajectories = tuple(trajectories)
         self._clock = clock
         self._measure_client = calibrate
         self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
-        self._sampler: PowerSampler | None = None
+        self._metering: Metering | None = None
 
     @property
-    def sampler(self) -> PowerSampler:
-        """Return the power source."""
-        if self._sampler is None:
-            self._sampler = self._open_sampler()
-        return self._sampler
+    def metering(self) -> Metering:
+        """Return the power samplers, opened; raises PowerError."""
+        if self._metering is None:
+            self.open_power()
+        assert self._metering is not None
+        return self._metering
+
+    def open_power(self) -> None:
+        """Find the meters: seconds now, or hours lost later; raises PowerError."""
+        metering = self._open_metering()
+        metering.open()
+        self._metering = metering
 
     def close(self) -> None:
-        """End the workers and what was launched."""
+        """End the workers, the samplers and what was launched."""
         self._drop_pool()
+        self._drop_metering()
         self.server.stop()
 
     def preflight(self, body: bytes) -> None:
@@ -113,7 +122,9 @@ class Deployed:
     def revive(self) -> None:
         """Bring back a server that died in the last phase; raises EndpointError if it stays away."""
         self._drop_pool()
-        self._sampler = None
+        if self._metering is not None and self._metering.source.scope == "simulated":
+            # Its counters went with the server, and come back at another URL.
+            self._drop_metering()
         self.server.revive(self.settings.ruleset.restart_max_s)
         self.needs_revival = False
 
@@ -136,11 +147,12 @@ class Deployed:
         """
         _settings, rules = self.settings, self.settings.ruleset
         warmup = kind == "warmup"
-        idle = self._wait_idle()
-        pool, sampler = self._workers(), self.sampler
+        metering = self.metering
         state: Phase | None = None
-        sampler.start()
+        metering.start()
         try:
+            idle, idle_span = self._wait_idle()
+            pool = self._workers()
             start_ns = pool.start_phase(self._spec(kind, n_agents, phase, attempt))
             state = Phase(
                 n_agents, StopRule.for_warmup(rules) if warmup else StopRule.from_ruleset(rules), start_ns
@@ -161,7 +173,7 @@ class Deployed:
             self._drop_pool()
             raise
         finally:
-            readings = sampler.stop()
+            sampled = metering.stop()
         now_ns = self._clock.now_ns()
         begun_ns = state.start_ns if state else now_ns
         open_ns, close_ns = begun_ns, begun_ns
@@ -182,6 +194,7 @@ class Deployed:
         if metrics is not None and not warmup:
             invalid += tuple(self._client_doubts(pool, n_agents, columns, metrics, load, tiers))
         timed_out = state is not None and state.timed_out
+        energy, power = metering.judge(sampled, window=(open_ns, close_ns), idle=idle_span, rules=rules)
         result = PhaseResult(
             phase=phase,
             attempt=attempt,
@@ -196,14 +209,8 @@ class Deployed:
             idle_before=idle,
             records=None,
             metrics=metrics,
-            energy=integrate(
-                readings,
-                open_ns=open_ns,
-                close_ns=close_ns,
-                devices_expected=self.deployment.allocated_accelerators,
-                coverage_min=rules.power_coverage_min,
-                gap_max_s=rules.power_gap_max_s,
-            ),
+            energy=energy,
+            power=power,
             load=load,
             invalid=invalid,
             verdicts=tuple(
@@ -218,7 +225,7 @@ class Deployed:
                 for tier in (() if warmup else tiers)
             ),
         )
-        return PhaseRun(result, columns, tokens)
+        return PhaseRun(result, columns, tokens, sampled)
 
     def _spec(self, kind: PhaseKind, n_agents: int, phase: int, attempt: int) -> PhaseSpec:
         return PhaseSpec(
@@ -347,16 +354,28 @@ class Deployed:
                     remedy="use more load workers (--agentperf-workers), or free this machine's CPU",
                 )
 
-    def _wait_idle(self) -> Any:
-        """Let the server drain between phases, as far as its metrics tell; else pause as the ruleset says."""
+    def _wait_idle(self) -> tuple[Any, tuple[int, int] | None]:
+        """Let the server drain between phases, as far as its metrics tell; else pause as the ruleset says.
+
+        Returns how that went, and from when to when the server did nothing: None if it had requests then.
+        """
         rules = self.settings.ruleset
+        busy = bool(self.server.requests_in_flight())
+        begun_ns = self._clock.now_ns()
         self._clock.sleep(rules.idle_pause_s)
-        deadline_ns = self._clock.now_ns() + round(rules.idle_max_s * NS_PER_S)
+        ended_ns = self._clock.now_ns()
+        deadline_ns = ended_ns + round(rules.idle_max_s * NS_PER_S)
         while left := self.server.requests_in_flight():
+            busy = True
             if self._clock.now_ns() >= deadline_ns:
-                return "not reached"
+                return "not reached", None
             self._clock.sleep(0.1 if left < 100 else 0.5)
-        return "not verified" if left is None else "verified"
+        return "not verified" if left is None else "verified", None if busy else (begun_ns, ended_ns)
+
+    def _drop_metering(self) -> None:
+        metering, self._metering = self._metering, None
+        if metering is not None:
+            metering.close()
 
     def _workers(self) -> LoadPool:
         if self._pool is None:

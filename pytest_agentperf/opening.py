@@ -16,7 +16,8 @@ from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.segments import Segments
-from pytest_agentperf.power.sim import NoPowerSampler, SimPowerSampler
+from pytest_agentperf.power.metering import Metering
+from pytest_agentperf.power.open import open_sampler
 from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.worker import WorkerConfig
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool, PowerSampler, Server
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
     from pytest_agentperf.encoding import EncodedDataset
 
 _PREFLIGHT_TOKENS = 16
@@ -117,23 +118,27 @@ def open_deployment(
             chunks_per_agent_s=max(tier.output_speed_p25_tok_s for tier in settings.tiers.values()),
         )
 
-    def open_sampler() -> PowerSampler:
-        if config.power.source == "sim":
-            return SimPowerSampler(server.url, interval_s=config.power.interval_s)
-        return NoPowerSampler()
+    def open_metering() -> Metering:
+        accelerators = config.allocated_accelerators
+        first, *others = [
+            open_sampler(source, accelerators=accelerators, url=server.url)
+            for source in (config.power, *config.facility)
+        ]
+        return Metering(first, others, n_accelerators=accelerators)
 
     deployed = Deployed(
         name,
         settings,
         server=server,
         open_pool=open_pool,
-        open_sampler=open_sampler,
+        open_metering=open_metering,
         trajectories=dataset.prepared.ids,
         clock=clock,
         calibrate=partial(_calibrate, dataset.prepared.ids, settings.ruleset.calibration_s),
     )
     try:
         server.start()
+        deployed.open_power()
         deployed.preflight(first_body)
         deployed.calibrate()
     except EndpointError as error:

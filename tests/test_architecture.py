@@ -94,7 +94,7 @@ def test_only_the_clock_reads_the_clock(path: Path) -> None:
     assert "time" not in {name.split(".")[0] for name in imports(path)}
 
 
-@pytest.mark.parametrize("name", ["plugin", "plugin.options", "plugin.fixtures"])
+@pytest.mark.parametrize("name", ["plugin", "plugin.options", "plugin.fixtures", "plugin.hookspecs"])
 def test_what_every_pytest_start_imports_is_light(name: str) -> None:
     path = PACKAGE.joinpath(*name.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

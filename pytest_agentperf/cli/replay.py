@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
-    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.deployed import PhaseRun
 
 HELP = "run one phase at a fixed number of agents against any endpoint, records to a file"
 
@@ -166,13 +166,14 @@ class _Display:
         if self._live:
             self._rewrite(status_text(status)[:110])
 
-    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+    def phase_finished(self, run: PhaseRun) -> PhaseResult:
         """Write the records."""
+        result = run.result
         self.end()
         if result.kind == "warmup":
             return result
         try:
-            write_records(self._output, result, columns)
+            write_records(self._output, result, run.columns)
         except OSError as error:
             raise LoadError(
                 f"the records cannot be written: {error.strerror or error}",

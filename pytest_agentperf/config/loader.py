@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from types import UnionType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -154,6 +154,9 @@ def _check_keys(path: Path, node: yaml.MappingNode) -> None:
 
 def _config_error(path: Path, root: yaml.Node, model: type[BaseModel], error: ValidationError) -> ConfigError:
     errors = error.errors()
+    tagged = {id(e): e["loc"] for e in errors}
+    for e in errors:
+        e["loc"] = _without_tags(root, e["loc"])
     # A mistyped key is an unknown one and often a missing one too: the unknown one names the cause.
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     places = {_shown(_find(root, e["loc"]), e) for e in errors}
@@ -161,8 +164,20 @@ def _config_error(path: Path, root: yaml.Node, model: type[BaseModel], error: Va
     loc = _shown(place, first)
     field = ".".join(map(str, loc)) or "the file"
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
-    what, remedy = _explain(field, loc, first, _fields_at(model, loc[:-1]))
+    what, remedy = _explain(field, loc, first, _fields_at(model, tagged[id(first)][:-1]))
     return ConfigError(what + more, where=_place(path, place.node), remedy=remedy)
+
+
+def _without_tags(root: yaml.Node, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return a location without the tags of discriminated unions: `power.nvml.devices` is `power.devices`."""
+    kept: tuple[int | str, ...] = ()
+    for part in loc[:-1]:
+        node = _find(root, kept).value
+        inside = node.value if isinstance(node, yaml.MappingNode) else []
+        is_key = any(key.value == part for key, _ in inside)
+        if is_key or not any(isinstance(v, yaml.ScalarNode) and v.value == part for _, v in inside):
+            kept += (part,)
+    return (*kept, *loc[-1:])
 
 
 def _shown(place: _Place, error: ErrorDetails) -> tuple[int | str, ...]:
@@ -181,9 +196,11 @@ def _explain(
         return f"unknown key `{field}`", advice
     if kind == "missing":
         return f"`{field}` is missing", f"add `{name}:`"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _explain_tag(field, error["ctx"])
     if given is None:
         return f"`{field}` is empty", "give it a value, or leave the key out if it is optional"
-    if kind in ("model_type", "dict_type"):
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
         return f"`{field}` must be a mapping", "write `key: value` lines, indented below it"
     if kind in ("tuple_type", "list_type"):
         return f"`{field}` must be a list", "write it as `[a, b]`, or one `- …` line per item"
@@ -194,6 +211,19 @@ def _explain(
     if kind == "string_type":
         return f"`{field}` must be text", f"put it in quotes{shown}"
     return f"`{field}`: {error['msg']}", f"correct the value{shown}"
+
+
+def _explain_tag(field: str, context: dict[str, Any]) -> tuple[str, str]:
+    """Say which of several forms a mapping must name."""
+    key = context["discriminator"].strip("'")
+    if "tag" not in context:
+        return f"`{field}.{key}` is missing", f"add `{key}:`"
+    known = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+    close = difflib.get_close_matches(context["tag"], known, n=1)
+    return (
+        f"`{field}.{key}`: there is no {_echo(context['tag'])} here",
+        f"did you mean `{close[0]}`?" if close else f"one of: {', '.join(known)}",
+    )
 
 
 def _echo(value: object) -> str:
@@ -217,10 +247,14 @@ def _member(annotation: Any, part: int | str) -> Any:
             return get_args(option)[1]
         if get_origin(option) in (tuple, list):
             return get_args(option)[0]
+        if _is_model(option) and any(part in get_args(f.annotation) for f in option.model_fields.values()):
+            return option
     return None
 
 
 def _options(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     yield from get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
@@ -229,9 +263,10 @@ def _is_model(annotation: Any) -> bool:
 
 
 class _Place(NamedTuple):
-    """The deepest node on the way to a location, and how far that is."""
+    """The deepest node on the way to a location, its value where it is a key, and how far that is."""
 
     node: yaml.Node
+    value: yaml.Node
     loc: tuple[int | str, ...]
 
 
@@ -250,7 +285,7 @@ def _find(root: yaml.Node, loc: tuple[int | str, ...]) -> _Place:
         else:
             break
         depth += 1
-    return _Place(found, loc[:depth])
+    return _Place(found, value, loc[:depth])
 
 
 def _place(path: Path, node: yaml.Node) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.config.loader import load_model
+from pytest_agentperf.config.power import AcceleratorPower, FacilityPower, NoPower
 from pytest_agentperf.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -146,15 +147,6 @@ class Serving(_Model):
     notes: str | None = None
 
 
-class Power(_Model):
-    """Where the accelerators' power is read. `none` leaves everything per MW empty, with that reason."""
-
-    source: Literal["none", "sim"] = "none"
-    devices: tuple[str, ...] = ()
-    """The allocated accelerators as their source names them, each once; all that it has if empty."""
-    interval_s: float = Field(default=0.1, ge=0.02, le=10)
-
-
 class TierUse(_Model):
     """What a deployment is expected to carry at one tier; the test asserts it."""
 
@@ -176,7 +168,10 @@ class Deployment(_Model):
     """All that the deployment holds: prefill, routers' and idle ones included."""
     search_start: int | None = Field(default=None, gt=0)
     """Where the ramp begins, if not at 1."""
-    power: Power = Power()
+    power: AcceleratorPower = NoPower()
+    """Where the accelerators' power is read. `none` leaves everything per MW empty, with that reason."""
+    facility: tuple[FacilityPower, ...] = ()
+    """Meters of chassis, rack or wall, reported beside the accelerators' power."""
     serving: Serving
     simulate: EngineConfig | None = None
 
@@ -188,7 +183,7 @@ class Deployment(_Model):
             raise ValueError("`simulate:` goes with `endpoint.builtin: sim` only")
         if self.power.source == "sim" and self.endpoint.builtin != "sim":
             raise ValueError("`power.source: sim` reads the simulated server only")
-        devices = self.power.devices
+        devices = getattr(self.power, "devices", ())
         # The power of some of them would be divided into the work of all.
         if devices and len(devices) != self.allocated_accelerators:
             raise ValueError(

@@ -31,6 +31,8 @@ class Normalisation(BaseModel):
     agents: Normalised
     throughput_tok_s: Normalised
     power_per_accelerator_w: float | None
+    energy_per_output_token_j: float | None
+    energy_per_request_j: float | None
     energy_per_trajectory_j: float | None
     cost_per_trajectory_usd: float | None
     extrapolated: tuple[str, ...]
@@ -43,6 +45,7 @@ def normalise(
     *,
     agents: int,
     throughput_tok_s: float,
+    requests_per_s: float | None,
     trajectories_per_hour: float | None,
     accelerators: int,
     accelerators_per_system: int | None,
@@ -82,6 +85,10 @@ def normalise(
         agents=normalised(agents),
         throughput_tok_s=normalised(throughput_tok_s),
         power_per_accelerator_w=None if power_w is None else power_w / accelerators,
+        energy_per_output_token_j=None
+        if power_w is None or not throughput_tok_s
+        else power_w / throughput_tok_s,
+        energy_per_request_j=None if power_w is None or not requests_per_s else power_w / requests_per_s,
         energy_per_trajectory_j=None if power_w is None or per_second is None else power_w / per_second,
         cost_per_trajectory_usd=(
             None if not usd_hour or not trajectories_per_hour else usd_hour / trajectories_per_hour

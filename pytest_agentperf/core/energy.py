@@ -1,143 +1,152 @@
-"""Energy over exactly the steady window, from readings that may have gaps; missing data is never zero."""
+"""Energy of a deployment over exactly the steady window, from readings that may have gaps; missing is never zero."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_agentperf.core.device_energy import DeviceEnergy, Refused, device_energy
+from pytest_agentperf.core.power import PowerCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from pytest_agentperf.core.power import PowerProblem, PowerSeries
+    from pytest_agentperf.core.ruleset import Ruleset
 
 NS_PER_S = 1e9
-
-
-class PowerReading(NamedTuple):
-    """One reading of one device: the cumulative energy counter where there is one, else the power."""
-
-    t_ns: int
-    device: str
-    power_w: float | None = None
-    energy_j: float | None = None
+_PEAK_STEP_S = 1.0
+_LOST = ("unreachable", "device_lost")
 
 
 class WindowEnergy(BaseModel):
-    """Energy and mean power of a deployment's accelerators over a window; None with a reason where unknown."""
+    """Energy and power of a deployment's accelerators over a window; None with a reason where unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     energy_j: float | None
     mean_power_w: float | None
+    peak_power_w: float | None = None
+    """The highest mean over one second (or one update, where these are rarer) of all devices together."""
+    uncertainty: float | None = None
+    """How far `energy_j` can be off for the source's update rate, as a share of it."""
+    cross_check: float | None = None
+    """Sampled power against the counters, as a share: of the device where they differ most."""
     devices: int
     coverage: float
     """The least covered device's share of the window."""
     method: str | None
+    per_device_j: dict[str, float] = Field(default_factory=dict)
+    invalid_code: PowerCode | None
     invalid_reason: str | None
-
-
-class _DeviceEnergy(NamedTuple):
-    energy_j: float
-    coverage: float
-    method: str
+    problems: tuple[str, ...] = ()
+    """What the sampler saw, valid or not."""
 
 
 def integrate(
-    readings: Iterable[PowerReading],
+    series: PowerSeries,
     *,
     open_ns: int,
     close_ns: int,
     devices_expected: int,
-    coverage_min: float,
-    gap_max_s: float,
+    update_period_s: float,
+    rules: Ruleset,
 ) -> WindowEnergy:
     """Sum the energy of all devices over [open, close], interpolating at both ends.
 
-    Counters are preferred over sampled power. A stretch longer than `gap_max_s` without a reading is not covered;
-    too little coverage, or fewer devices than the deployment has, makes the result invalid with its reason.
+    Counters are preferred over sampled power, and both are held against each other. What the readings cannot carry
+    makes the result invalid: with a code, and the device.
     """
-    by_device: dict[str, list[PowerReading]] = defaultdict(list)
-    for reading in readings:
-        by_device[reading.device].append(reading)
+    problems = tuple(problem.text for problem in series.problems)
 
-    def invalid(reason: str, coverage: float = 0.0) -> WindowEnergy:
+    def invalid(code: PowerCode, reason: str, coverage: float = 0.0) -> WindowEnergy:
         return WindowEnergy(
             energy_j=None,
             mean_power_w=None,
-            devices=len(by_device),
+            devices=len(series.devices),
             coverage=coverage,
             method=None,
+            invalid_code=code,
             invalid_reason=reason,
+            problems=problems,
         )
 
     if close_ns <= open_ns:
-        return invalid("the window is empty")
-    if len(by_device) != devices_expected:
-        return invalid(f"readings of {len(by_device)} devices, the deployment has {devices_expected}")
-    parts: list[_DeviceEnergy] = []
-    for device, series in sorted(by_device.items()):
-        series.sort(key=lambda reading: reading.t_ns)
-        part = _integrate_device(series, open_ns, close_ns, gap_max_s)
-        if isinstance(part, str):
-            return invalid(f"device {device}: {part}")
-        parts.append(part)
-    coverage = min(part.coverage for part in parts)
-    if coverage < coverage_min:
-        return invalid(
-            f"readings cover {coverage:.1%} of the window, {coverage_min:.0%} are needed", coverage
+        return invalid("no_readings", "the window is empty")
+    told = series.problems[0] if series.problems else None
+    if not series.devices:
+        return invalid(told.code if told else "no_readings", told.text if told else "no readings")
+    if len(series.devices) != devices_expected:
+        reason = f"readings of {len(series.devices)} devices, the deployment has {devices_expected}"
+        told = next((p for p in series.problems if p.code in _LOST), told)
+        return invalid("too_few_devices", f"{reason}: {told.text}" if told else reason)
+    gap_max_s = max(rules.power_gap_max_s, 2.5 * update_period_s)
+    parts: dict[str, DeviceEnergy] = {}
+    for number, device in enumerate(series.devices):
+        rows = series.device == number
+        part = device_energy(
+            series.t_ns[rows],
+            series.power_w[rows],
+            series.energy_j[rows],
+            open_ns=open_ns,
+            close_ns=close_ns,
+            gap_max_s=gap_max_s,
+            update_period_s=update_period_s,
         )
-    energy_j = sum(part.energy_j for part in parts)
+        if isinstance(part, Refused):
+            return invalid(part.code, f"device {device}: {part.text}")
+        parts[device] = part
+    least = min(parts, key=lambda device: parts[device].coverage)
+    coverage = parts[least].coverage
+    if coverage < rules.power_coverage_min:
+        seen = next((p for p in series.problems if _concerns(p, least)), told)
+        least_share = f"{rules.power_coverage_min:.0%} are needed"
+        reason = f"device {least}: readings cover {coverage:.1%} of the window, {least_share}"
+        return invalid(
+            seen.code if seen else "coverage", f"{reason}: {seen.text}" if seen else reason, coverage
+        )
+    energy_j = sum(part.energy_j for part in parts.values())
+    uncertainty = sum(part.uncertainty_j for part in parts.values()) / energy_j
+    if uncertainty > rules.power_uncertainty_max:
+        return invalid(
+            "window_too_short",
+            f"values that change every {update_period_s:g} s leave {uncertainty:.1%} of doubt over "
+            f"{(close_ns - open_ns) / NS_PER_S:.1f} s, {rules.power_uncertainty_max:.1%} are allowed",
+            coverage,
+        )
+    checks = {d: p.cross_check for d, p in parts.items() if p.cross_check is not None}
+    worst = max(checks, key=lambda device: abs(checks[device]), default=None)
+    if worst is not None and abs(checks[worst]) > rules.power_cross_check_max + uncertainty:
+        return invalid(
+            "cross_check",
+            f"device {worst}: sampled power is {checks[worst]:+.1%} off its energy counter",
+            coverage,
+        )
     return WindowEnergy(
         energy_j=energy_j,
         mean_power_w=energy_j / ((close_ns - open_ns) / NS_PER_S),
+        peak_power_w=_peak(list(parts.values()), open_ns, close_ns, max(_PEAK_STEP_S, update_period_s)),
+        uncertainty=uncertainty,
+        cross_check=None if worst is None else checks[worst],
         devices=len(parts),
         coverage=coverage,
-        method=", ".join(sorted({part.method for part in parts})),
+        method=", ".join(sorted({part.method for part in parts.values()})),
+        per_device_j={device: part.energy_j for device, part in parts.items()},
+        invalid_code=None,
         invalid_reason=None,
+        problems=problems,
     )
 
 
-def _integrate_device(
-    series: Sequence[PowerReading], open_ns: int, close_ns: int, gap_max_s: float
-) -> _DeviceEnergy | str:
-    counters = [(r.t_ns, r.energy_j) for r in series if r.energy_j is not None and math.isfinite(r.energy_j)]
-    if len(counters) >= 2:
-        if any(later < earlier for (_, earlier), (_, later) in pairwise(counters)):
-            return "its energy counter went backwards"
-        start_ns, end_ns = max(open_ns, counters[0][0]), min(close_ns, counters[-1][0])
-        if end_ns <= start_ns:
-            return "its energy counter was not read around the window"
-        # A stretch before the first or after the last reading took as much as the rest, not nothing.
-        energy_j = (_at(counters, end_ns) - _at(counters, start_ns)) * (
-            (close_ns - open_ns) / (end_ns - start_ns)
-        )
-        covered = _coverage([t for t, _ in counters], open_ns, close_ns, gap_max_s)
-        return _DeviceEnergy(energy_j, covered, "energy counter")
-    powers = [(r.t_ns, r.power_w) for r in series if r.power_w is not None and math.isfinite(r.power_w)]
-    if len(powers) < 2:
-        return f"{len(powers)} usable readings, at least two are needed"
-    inside = [(t, w) for t, w in powers if open_ns < t < close_ns]
-    points = [(open_ns, _at(powers, open_ns)), *inside, (close_ns, _at(powers, close_ns))]
-    energy_j = sum((t1 - t0) / NS_PER_S * (w0 + w1) / 2 for (t0, w0), (t1, w1) in pairwise(points))
-    covered = _coverage([t for t, _ in powers], open_ns, close_ns, gap_max_s)
-    return _DeviceEnergy(energy_j, covered, "sampled power")
+def _concerns(problem: PowerProblem, device: str) -> bool:
+    """Return whether a problem is the device's own, or its host's: devices are called `host/…`."""
+    return problem.device is not None and (
+        device == problem.device or device.startswith(f"{problem.device}/")
+    )
 
 
-def _at(points: Sequence[tuple[int, float]], t_ns: int) -> float:
-    """Interpolate linearly; beyond the ends the nearest value holds (and counts as not covered)."""
-    if t_ns <= points[0][0]:
-        return points[0][1]
-    for (t0, v0), (t1, v1) in pairwise(points):
-        if t_ns <= t1:
-            return v1 if t1 == t0 else v0 + (v1 - v0) * (t_ns - t0) / (t1 - t0)
-    return points[-1][1]
-
-
-def _coverage(times: Sequence[int], open_ns: int, close_ns: int, gap_max_s: float) -> float:
-    uncovered = max(0, times[0] - open_ns) + max(0, close_ns - times[-1])
-    for t0, t1 in pairwise(times):
-        if (t1 - t0) / NS_PER_S > gap_max_s:
-            uncovered += max(0, min(t1, close_ns) - max(t0, open_ns))
-    return max(0.0, 1 - uncovered / (close_ns - open_ns))
+def _peak(parts: list[DeviceEnergy], open_ns: int, close_ns: int, step_s: float) -> float:
+    steps = max(1, int((close_ns - open_ns) / NS_PER_S / step_s))
+    edges = np.linspace(open_ns, close_ns, steps + 1).astype(np.int64)
+    total_j = sum((np.diff(part.curve.at(edges)) for part in parts), np.zeros(steps))
+    return float((total_j / (np.diff(edges) / NS_PER_S)).max())

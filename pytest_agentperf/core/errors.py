@@ -41,6 +41,10 @@ class EndpointError(AgentPerfError):
     """An endpoint that is unreachable, refuses us or serves another model."""
 
 
+class PowerError(AgentPerfError):
+    """A power source that cannot be read."""
+
+
 class LoadError(AgentPerfError):
     """The load generator itself, a worker that died for instance."""
 

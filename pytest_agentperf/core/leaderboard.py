@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_agentperf.core.economics import Normalisation
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.metrics import PhaseMetrics
+from pytest_agentperf.core.phase_power import PhasePower
+from pytest_agentperf.core.power import PowerSource
 from pytest_agentperf.core.ruleset import Deviation, Ruleset
 from pytest_agentperf.core.slo import SloTier
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict
@@ -40,6 +42,7 @@ class PhaseResult(_Model):
     """The records file, relative to the run directory."""
     metrics: PhaseMetrics | None
     energy: WindowEnergy
+    power: PhasePower = PhasePower()
     load: dict[str, Any]
     """What the load generator says of itself: workers, loop lag, CPU."""
     invalid: tuple[InvalidReason, ...]
@@ -110,7 +113,8 @@ class Entry(_Model):
     output_length: Literal["natural", "exact"]
     request_parameters: dict[str, dict[str, Any]]
     """Per deployment: what every request carried besides its messages."""
-    power_source: dict[str, str]
+    power_source: dict[str, PowerSource]
+    """Per deployment: where power was read, in which scope, of which devices."""
     token_verification: str
     simulated: bool
     complete: Flag

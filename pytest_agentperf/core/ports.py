@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_agentperf.core.energy import PowerReading
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
+    from pytest_agentperf.core.power import PowerSeries, PowerSource
     from pytest_agentperf.core.records import Answer, RequestColumns, RequestKey
     from pytest_agentperf.core.trajectory import Message, Trajectory
 
@@ -130,14 +130,17 @@ class PromptTokenCounter(TokenCounter, Protocol):
 class PowerSampler(Protocol):
     """Reads the power of a deployment's accelerators while a phase runs."""
 
-    source: str
-    measured: bool
+    def open(self) -> PowerSource:
+        """Find the devices, once; raises PowerError with its remedy."""
 
     def start(self) -> None:
         """Begin sampling."""
 
-    def stop(self) -> Sequence[PowerReading]:
-        """End sampling and return all readings since `start`, oldest first."""
+    def stop(self) -> PowerSeries:
+        """End sampling and return all readings since `start`, oldest first, and what went wrong."""
+
+    def close(self) -> None:
+        """Give back what is held."""
 
 
 class LoadPool(Protocol):

@@ -80,6 +80,10 @@ class Ruleset(BaseModel):
     # Power
     power_coverage_min: float = Field(gt=0, le=1)
     power_gap_max_s: float = Field(gt=0)
+    power_uncertainty_max: float = Field(gt=0, lt=1)
+    """The share of the energy that the source's update rate may leave in doubt."""
+    power_cross_check_max: float = Field(gt=0, lt=1)
+    """The share by which sampled power may differ from the energy counter."""
 
 
 AA_AGENTPERF_2026_06 = Ruleset(
@@ -121,6 +125,8 @@ AA_AGENTPERF_2026_06 = Ruleset(
     request_timeout_s=3600.0,
     power_coverage_min=0.99,
     power_gap_max_s=1.0,
+    power_uncertainty_max=0.01,
+    power_cross_check_max=0.05,
 )
 
 DEMO_1 = Ruleset(
@@ -163,6 +169,8 @@ DEMO_1 = Ruleset(
     request_timeout_s=120.0,
     power_coverage_min=0.99,
     power_gap_max_s=1.0,
+    power_uncertainty_max=0.05,
+    power_cross_check_max=0.05,
 )
 
 RULESETS: Mapping[str, Ruleset] = {ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, DEMO_1)}

@@ -28,6 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Define the hooks that a site may implement."""
+    from pytest_agentperf.plugin import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_load_initial_conftests(args: list[str]) -> None:
     """Let `suites/NAME` mean the bundled suite where no such folder exists."""
     bundled_suite_arguments(args)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
-    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.deployed import PhaseRun
     from pytest_agentperf.plugin.session import AgentPerfSession
 
 # After these pytest ends the session; whatever else is raised becomes the report of a test, and the session goes on.
@@ -151,11 +151,11 @@ class Measuring:
         """Show it."""
         self._progress.phase_status(status)
 
-    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+    def phase_finished(self, run: PhaseRun) -> PhaseResult:
         """Store the phase's records as soon as they are there."""
         try:
             self._claim_folder()
-            stored = store_phase(self._folder, result, columns)
+            stored = store_phase(self._folder, run.result, run.columns, *run.sampled)
         except OSError as error:
             raise LoadError(
                 f"the records cannot be written: {error.strerror or error}",

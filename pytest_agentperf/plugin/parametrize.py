@@ -9,6 +9,7 @@ import pytest
 
 from pytest_agentperf.config.suite import FILE_NAME
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.plugin.power_readers import with_site_readers
 from pytest_agentperf.plugin.session import Case
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def parametrize(metafunc: pytest.Metafunc, session: AgentPerfSession) -> None:
 def _cases(metafunc: pytest.Metafunc, session: AgentPerfSession) -> list[Case]:
     cases = []
     suite = suite_path(metafunc)
-    for settings in session.settings_for(suite):
+    for found in session.settings_for(suite):
+        # Here, since the suite's own conftest.py has been loaded by now.
+        settings = with_site_readers(found, metafunc.config)
         if _PER_TIER & set(metafunc.fixturenames):
             cases += [Case(session, settings, tier) for tier in settings.selected]
         else:

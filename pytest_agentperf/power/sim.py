@@ -3,76 +3,69 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import TYPE_CHECKING
 
 import httpx
 
 from pytest_agentperf.clock import monotonic_ns
-from pytest_agentperf.core.energy import PowerReading
+from pytest_agentperf.core.errors import PowerError
+from pytest_agentperf.core.power import PowerDevice, PowerProblem, PowerSource
+from pytest_agentperf.power.reader import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_agentperf.core.power import DeviceState
+
 _ENERGY = re.compile(r'^agentperf_sim_energy_joules_total\{accelerator="([^"]+)"\} (\S+)$', re.MULTILINE)
+# The counters are computed when they are asked for; between that and the reading's stamp lies half a round trip.
+_UPDATE_PERIOD_S = 0.001
 
 
-class SimPowerSampler:
-    """A `PowerSampler` that polls `/metrics` from a thread of its own."""
+class SimReader:
+    """A `PowerReader` that asks for `/metrics`."""
 
-    source = "simulated energy counters"
-    measured = False
-
-    def __init__(self, url: str, *, interval_s: float) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url.rstrip("/").removesuffix("/v1") + "/metrics"
-        self._interval_s = interval_s
-        self._readings: list[PowerReading] = []
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._client = httpx.Client(timeout=2.0, trust_env=False)
+        self._problems: list[PowerProblem] = []
 
-    def start(self) -> None:
-        """Begin sampling."""
-        self._readings = []
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="power", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> Sequence[PowerReading]:
-        """End sampling; a poll that failed left a gap, which the integration sees."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
-        return self._readings
-
-    def _run(self) -> None:
-        with httpx.Client(timeout=2.0, trust_env=False) as client:
-            while True:
-                self._poll(client)
-                if self._stop.wait(self._interval_s):
-                    self._poll(client)
-                    return
-
-    def _poll(self, client: httpx.Client) -> None:
-        before_ns = monotonic_ns()
-        try:
-            text = client.get(self._url).text
-        except httpx.HTTPError:
-            return
-        t_ns = (before_ns + monotonic_ns()) // 2
-        self._readings += (
-            PowerReading(t_ns, device, energy_j=float(value)) for device, value in _ENERGY.findall(text)
+    def open(self) -> PowerSource:
+        """Read the counters once, for their names."""
+        devices = [reading.device for reading in self.read()]
+        if not devices:
+            what = self._problems[0].text if self._problems else "its metrics have no energy counters"
+            raise PowerError(what, where=self._url, remedy="see that the simulated server runs")
+        return PowerSource(
+            source="sim",
+            scope="simulated",
+            measured=False,
+            update_period_s=_UPDATE_PERIOD_S,
+            devices=tuple(PowerDevice(id=device, name="simulated accelerator") for device in devices),
+            notes=("computed by the simulated server, not measured",),
         )
 
+    def read(self) -> Sequence[Reading]:
+        """Read every counter once."""
+        before_ns = monotonic_ns()
+        try:
+            text = self._client.get(self._url).text
+        except httpx.HTTPError as error:
+            text = f"the simulated server does not tell its power at {self._url} ({error}): see that it runs"
+            self._problems = [PowerProblem("unreachable", None, text)]
+            return ()
+        t_ns = (before_ns + monotonic_ns()) // 2
+        return [Reading(t_ns, device, energy_j=float(value)) for device, value in _ENERGY.findall(text)]
 
-class NoPowerSampler:
-    """Stands where no power source is configured: no readings, hence no power, never zero."""
-
-    source = "none"
-    measured = False
-
-    def start(self) -> None:
-        """Nothing to start."""
-
-    def stop(self) -> Sequence[PowerReading]:
-        """Return no readings."""
+    def states(self) -> Sequence[DeviceState]:
+        """Tell nothing: it has no clocks."""
         return ()
+
+    def take_problems(self) -> Sequence[PowerProblem]:
+        """Return why the last reading failed, if it did."""
+        problems, self._problems = self._problems, []
+        return problems
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()

@@ -8,22 +8,32 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf import __version__
 from pytest_agentperf.results.files import new_file
+from pytest_agentperf.results.power_file import write_power
 from pytest_agentperf.results.records_file import write_records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pydantic import BaseModel
 
     from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
+    from pytest_agentperf.core.phase_power import PhasePower
+    from pytest_agentperf.core.power import PowerSeries
     from pytest_agentperf.core.records import RequestColumns
 
 LEADERBOARD = "leaderboard.json"
 _PACKAGES = ("httptools", "httpx", "numpy", "orjson", "pyarrow", "pydantic", "pytest", "pytest-xdist")
 
 
-def store_phase(folder: Path, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
-    """Write a phase's records and its result below `folder`, and return the result with the records' name.
+def store_phase(
+    folder: Path,
+    result: PhaseResult,
+    columns: RequestColumns,
+    power: PowerSeries | None = None,
+    facility: Sequence[PowerSeries] = (),
+) -> PhaseResult:
+    """Write a phase's records, power readings and result below `folder`; returns the result with the files' names.
 
     The result is in the leaderboard, too; this copy of it outlives a run that is killed before it writes one.
     """
@@ -32,10 +42,35 @@ def store_phase(folder: Path, result: PhaseResult, columns: RequestColumns) -> P
     records, summary = folder / "requests" / f"{name}.parquet", folder / "phases" / f"{name}.json"
     for path in (records, summary):
         path.parent.mkdir(parents=True, exist_ok=True)
-    stored = result.model_copy(update={"records": str(records.relative_to(folder))})
+    stored = result.model_copy(
+        update={
+            "records": str(records.relative_to(folder)),
+            "power": _store_power(folder, name, result.power, power, facility),
+        }
+    )
     write_records(records, stored, columns)
     _write_json(summary, stored)
     return stored
+
+
+def _store_power(
+    folder: Path, name: str, result: PhasePower, power: PowerSeries | None, facility: Sequence[PowerSeries]
+) -> PhasePower:
+    """Write the readings of every source that has some: accelerators and facility apart, never to be summed."""
+
+    def store(series: PowerSeries | None, place: str, file: str) -> str | None:
+        if series is None or not series.t_ns.size:
+            return None
+        path = folder / place / f"{file}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_power(path, series)
+        return str(path.relative_to(folder))
+
+    meters = tuple(
+        meter.model_copy(update={"samples": store(series, "facility", f"{name}-{number}")})
+        for number, (meter, series) in enumerate(zip(result.facility, facility, strict=True))
+    )
+    return result.model_copy(update={"samples": store(power, "power", name), "facility": meters})
 
 
 def write_leaderboard(folder: Path, leaderboard: Leaderboard) -> Path:

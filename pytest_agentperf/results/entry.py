@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.power import PowerSource
 
 
 def dataset_deviations(settings: RunSettings, *, name: str, official: bool) -> list[Deviation]:
@@ -60,7 +61,7 @@ def build_entry(
     phases: Sequence[PhaseResult],
     dataset: DatasetInfo,
     request_parameters: Mapping[str, dict[str, Any]],
-    power_sources: Mapping[str, str],
+    power_sources: Mapping[str, PowerSource],
     simulated: bool,
 ) -> Entry:
     """Return the entry of one suite on one system."""
@@ -79,6 +80,11 @@ def build_entry(
     if simulated:
         incomparable.append("simulated")
     incomparable += isolation_unverified
+    incomparable += [
+        f"power of {name} not measured: {source.source}"
+        for name, source in power_sources.items()
+        if not source.measured and not simulated
+    ]
     incomparable += [f"token counts {token_verification}", "accuracy not verified"]
     unfinished = [f"{t.tier.name}: {t.reason}" for t in tiers if not t.complete]
     invalid = [f"{t.tier.name}: {t.reason}" for t in tiers if t.verdict is Verdict.INVALID]

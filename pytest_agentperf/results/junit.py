@@ -60,6 +60,8 @@ def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Sca
             for per, value in getattr(tier.normalisation, quantity).model_dump().items():
                 found[f"{quantity}_{per}"] = value
         found["power_per_accelerator_w"] = tier.normalisation.power_per_accelerator_w
+        found["energy_per_output_token_j"] = tier.normalisation.energy_per_output_token_j
+        found["energy_per_request_j"] = tier.normalisation.energy_per_request_j
         found["energy_per_trajectory_j"] = tier.normalisation.energy_per_trajectory_j
         found["cost_per_trajectory_usd"] = tier.normalisation.cost_per_trajectory_usd
     return {f"agentperf.{name}": value for name, value in found.items() if value is not None}

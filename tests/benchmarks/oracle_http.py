@@ -22,7 +22,7 @@ from pytest_agentperf.capacity import CapacityRun
 if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
-    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.deployed import PhaseRun
 
 
 class Probes:
@@ -40,7 +40,8 @@ class Probes:
     def phase_status(self, status: PhaseStatus) -> None:
         """Nothing."""
 
-    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+    def phase_finished(self, run: PhaseRun) -> PhaseResult:
+        result = run.result
         self.lines += [f"{result.n_agents}{'+' if v.verdict == 'PASS' else '-'}" for v in result.verdicts]
         return result
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
-    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.deployed import PhaseRun
 
 SUITE, DEPLOYMENT = "deepseek_v4_pro", "v4-pro"
 STOPPED_S, RUNNING_S = 0.18, 0.02
@@ -112,10 +112,10 @@ class Watch:
     def phase_status(self, status: PhaseStatus) -> None:
         """Nothing."""
 
-    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
+    def phase_finished(self, run: PhaseRun) -> PhaseResult:
         if self.throttle is not None:
             self.throttle.stop()
-        return result
+        return run.result
 
 
 def load_workers() -> list[int]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase import PhaseSpec
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
-    from pytest_agentperf.deployed import Deployed
+    from pytest_agentperf.deployed import Deployed, PhaseRun
     from pytest_agentperf.encoding import EncodedDataset
 
 SPEED = SHAPES[0]
@@ -114,11 +114,11 @@ def test_every_phase_cuts_tool_delays_as_the_ruleset_says() -> None:
 
 def test_no_phase_number_is_used_twice_even_if_a_phase_is_lost() -> None:
     class Broken(Watch):
-        def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
-            if result.kind != "warmup" and not self.lost:
+        def phase_finished(self, run: PhaseRun) -> PhaseResult:
+            if run.result.kind != "warmup" and not self.lost:
                 self.lost = True
                 raise LoadError("the records cannot be written")
-            return super().phase_finished(result, columns)
+            return super().phase_finished(run)
 
         lost = False
 

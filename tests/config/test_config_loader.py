@@ -253,13 +253,13 @@ SYSTEM_CASES = {
         "correct it there",
     ),
     "power of some of the accelerators": (
-        SYSTEM + "    power: {devices: ['0', '1']}\n",
+        SYSTEM + "    power: {source: nvml, devices: ['0', '1']}\n",
         "  main:",
         "`deployments.main`: `power.devices` names 2 devices, but 8 accelerators are allocated",
         "correct it there",
     ),
     "power of one accelerator for two": (
-        SYSTEM + "    power: {devices: ['0', '1', '2', '3', '4', '5', '6', '6']}\n",
+        SYSTEM + "    power: {source: nvml, devices: ['0', '1', '2', '3', '4', '5', '6', '6']}\n",
         "  main:",
         "`deployments.main`: `power.devices` names a device twice",
         "correct it there",

@@ -8,13 +8,25 @@ from pytest_agentperf.core.economics import Normalisation, Normalised, normalise
 from pytest_agentperf.core.energy import WindowEnergy
 
 NO_POWER = WindowEnergy(
-    energy_j=None, mean_power_w=None, devices=0, coverage=0, method=None, invalid_reason="no readings"
+    energy_j=None,
+    mean_power_w=None,
+    devices=0,
+    coverage=0,
+    method=None,
+    invalid_code="no_readings",
+    invalid_reason="no readings",
 )
 
 
 def power(mean_w: float) -> WindowEnergy:
     return WindowEnergy(
-        energy_j=600 * mean_w, mean_power_w=mean_w, devices=8, coverage=1, method="m", invalid_reason=None
+        energy_j=600 * mean_w,
+        mean_power_w=mean_w,
+        devices=8,
+        coverage=1,
+        method="m",
+        invalid_code=None,
+        invalid_reason=None,
     )
 
 
@@ -23,6 +35,7 @@ def normalised(**changes: Any) -> Normalisation:
     values: dict[str, Any] = {
         "agents": 16,
         "throughput_tok_s": 800.0,
+        "requests_per_s": 2.0,
         "trajectories_per_hour": 40.0,
         "accelerators": 8,
         "accelerators_per_system": 8,
@@ -52,6 +65,8 @@ def test_each_by_hand() -> None:
             per_usd_hour=50.0,
         ),
         power_per_accelerator_w=500.0,
+        energy_per_output_token_j=5.0,  # 4 kW over 800 tok/s
+        energy_per_request_j=2_000.0,
         energy_per_trajectory_j=360_000.0,  # 4 kW for the 90 s that one of 40 in an hour takes
         cost_per_trajectory_usd=0.4,  # 16 $ an hour over 40
         extrapolated=("per_rack",),

@@ -19,12 +19,21 @@ from pytest_agentperf.core.leaderboard import (
     TierResult,
     merge_entries,
 )
+from pytest_agentperf.core.power import PowerSource
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06, Deviation
 from pytest_agentperf.core.slo import SloTier
 from pytest_agentperf.core.verdict import InvalidReason, Verdict, judge
 
+METER = PowerSource(source="nvml", scope="gpu+hbm", measured=True, update_period_s=0.1, devices=())
+NO_METER = METER.model_copy(update={"source": "none", "measured": False})
 ENERGY = WindowEnergy(
-    energy_j=6e5, mean_power_w=1e3, devices=1, coverage=1.0, method="energy counter", invalid_reason=None
+    energy_j=6e5,
+    mean_power_w=1e3,
+    devices=1,
+    coverage=1.0,
+    method="energy counter",
+    invalid_code=None,
+    invalid_reason=None,
 )
 YES, D1, D2 = Flag(value=True), *(Deviation(rule=r, expected="1", actual="2", reason="x") for r in ("a", "b"))
 
@@ -78,6 +87,7 @@ def tier(name: str, agents: int | None = 4) -> TierResult:
         normalisation=normalise(
             agents=4,
             throughput_tok_s=500.0,
+            requests_per_s=2.0,
             trajectories_per_hour=None,
             accelerators=1,
             accelerators_per_system=8,
@@ -101,7 +111,7 @@ def entry(*tiers: TierResult, system: Any = "s", edition: Any = "e1", **changes:
         "seeds": Seeds(assignment_seed=1, nonce="n"),
         "output_length": "natural",
         "request_parameters": {"main": {"temperature": 1.0}},
-        "power_source": {"main": "sim"},
+        "power_source": {"main": METER},
         "token_verification": "none",
         "simulated": False,
         "complete": YES,
@@ -228,14 +238,14 @@ def test_flags_hold_only_if_they_hold_everywhere(name: str) -> None:
 
 def test_deviations_parameters_and_sources_are_joined() -> None:
     first = entry(
-        tier("tier1"), deviations=(D1,), power_source={"a": "nvml"}, request_parameters={"a": {"x": 1}}
+        tier("tier1"), deviations=(D1,), power_source={"a": METER}, request_parameters={"a": {"x": 1}}
     )
     second = entry(
-        tier("tier2"), deviations=(D1, D2), power_source={"b": "sim"}, request_parameters={"b": {}}
+        tier("tier2"), deviations=(D1, D2), power_source={"b": NO_METER}, request_parameters={"b": {}}
     )
     [joined] = merge_entries([first, second])
     assert joined.deviations == (D1, D2)
-    assert joined.power_source == {"a": "nvml", "b": "sim"}
+    assert joined.power_source == {"a": METER, "b": NO_METER}
     assert joined.request_parameters == {"a": {"x": 1}, "b": {}}
 
 

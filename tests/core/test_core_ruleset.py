@@ -70,6 +70,8 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "request_timeout_s": 3_600.0,
         "power_coverage_min": 0.99,  # §4.20
         "power_gap_max_s": 1.0,
+        "power_uncertainty_max": 0.01,
+        "power_cross_check_max": 0.05,
     }
 
 

@@ -15,11 +15,12 @@ from pytest_agentperf.config.suite import Suite
 from pytest_agentperf.config.system import System
 from pytest_agentperf.core.slo import SloTier
 from pytest_agentperf.core.verdict import Verdict
-from pytest_agentperf.deployed import Deployed
+from pytest_agentperf.deployed import Deployed, PhaseRun
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.driver import Driver
 from pytest_agentperf.load.segments import Segments
-from pytest_agentperf.power.sim import NoPowerSampler
+from pytest_agentperf.power.metering import Metering
+from pytest_agentperf.power.none import NoPowerSampler
 from pytest_agentperf.sim.clock import VirtualClock
 from pytest_agentperf.sim.transport import EngineClient
 
@@ -215,7 +216,7 @@ def open_virtual(
         settings,
         server=VirtualServer(),
         open_pool=lambda: pool,
-        open_sampler=NoPowerSampler,
+        open_metering=lambda: Metering(NoPowerSampler(), n_accelerators=engine.accelerators),
         trajectories=dataset.prepared.ids,
         clock=clock,
     )
@@ -235,9 +236,9 @@ class Watch:
 
     def phase_status(self, status: PhaseStatus) -> None: ...
 
-    def phase_finished(self, result: PhaseResult, columns: RequestColumns) -> PhaseResult:
-        self.records.append(columns)
-        return result
+    def phase_finished(self, run: PhaseRun) -> PhaseResult:
+        self.records.append(run.columns)
+        return run.result
 
 
 def run_phase(shape: Shape, n_agents: int, *, nonce: str) -> PhaseResult:

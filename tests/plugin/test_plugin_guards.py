@@ -70,10 +70,10 @@ def test_pytest_exit_is_an_interrupt(pytester: pytest.Pytester, place: Workplace
 
         real = Measuring.phase_finished
 
-        def phase_finished(self, result, columns):
-            if result.kind == "confirm":
+        def phase_finished(self, run):
+            if run.result.kind == "confirm":
                 pytest.exit("enough")
-            return real(self, result, columns)
+            return real(self, run)
 
         Measuring.phase_finished = phase_finished
         """,

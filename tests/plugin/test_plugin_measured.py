@@ -255,11 +255,12 @@ def test_one_folder_and_one_leaderboard_per_system(measured: Measured) -> None:
     ]
     assert len({name.rpartition("-")[2] for name in folders}) == 1
     for folder in measured.place.results.iterdir():
-        assert sorted(path.name for path in folder.iterdir()) == [
+        # Power, too, where it could be read.
+        assert {path.name for path in folder.iterdir()} - {"power"} == {
             "leaderboard.json",
             "phases",
             "requests",
-        ]
+        }
 
 
 def test_each_tier_is_measured_once(measured: Measured) -> None:
@@ -428,7 +429,11 @@ def test_nothing_else_was_written(measured: Measured) -> None:
     inputs = ("pytest.ini", "suites/", "systems/", "junit.xml")
     outputs = [name for name in measured.place.files() if not name.startswith(inputs)]
     assert all(name.startswith("agentperf-results/tiny-") for name in outputs)
-    kinds = ("leaderboard.json", r"requests/\d{3}-[a-z]+-\d+\.parquet", r"phases/\d{3}-[a-z]+-\d+\.json")
+    kinds = (
+        "leaderboard.json",
+        r"(requests|power)/\d{3}-[a-z]+-\d+\.parquet",
+        r"phases/\d{3}-[a-z]+-\d+\.json",
+    )
     assert all(re.fullmatch(f"agentperf-results/[^/]+/({'|'.join(kinds)})", name) for name in outputs)
 
 

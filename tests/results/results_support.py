@@ -14,7 +14,13 @@ from pytest_agentperf.core.verdict import InvalidReason, Verdict, judge
 S = 1_000_000_000
 TIER = SloTier(name="tier1", output_speed_p25_tok_s=10, ttft_p95_s=2)
 NO_ENERGY = WindowEnergy(
-    energy_j=None, mean_power_w=None, devices=0, coverage=0.0, method=None, invalid_reason="no power source"
+    energy_j=None,
+    mean_power_w=None,
+    devices=0,
+    coverage=0.0,
+    method=None,
+    invalid_code="no_readings",
+    invalid_reason="no power source",
 )
 
 

@@ -153,7 +153,13 @@ ENTRY = cast(
 def test_every_normalisation_is_a_property() -> None:
     """Four agents and 100 tok/s on 2 accelerators that take 500 W and cost $2 an hour each."""
     energy = WindowEnergy(
-        energy_j=50_000, mean_power_w=500, devices=2, coverage=1.0, method="counter", invalid_reason=None
+        energy_j=50_000,
+        mean_power_w=500,
+        devices=2,
+        coverage=1.0,
+        method="counter",
+        invalid_code=None,
+        invalid_reason=None,
     )
     result = tier_result(
         energy=energy,
@@ -164,6 +170,7 @@ def test_every_normalisation_is_a_property() -> None:
             accelerators=2,
             accelerators_per_system=8,
             accelerators_per_rack=72,
+            requests_per_s=4.0,
             energy=energy,
             usd_per_accelerator_hour=2,
         ),
@@ -176,6 +183,7 @@ def test_every_normalisation_is_a_property() -> None:
         "throughput_tok_s_per_rack": 3_600, "throughput_tok_s_per_kw": 200,
         "throughput_tok_s_per_mw": 200_000, "throughput_tok_s_per_usd_hour": 25,
         "power_w": 500, "power_per_accelerator_w": 250,
+        "energy_per_output_token_j": 5, "energy_per_request_j": 125,
         "energy_per_trajectory_j": 4_500, "cost_per_trajectory_usd": 0.01,
     }  # fmt: skip
     assert {name: found.get(f"agentperf.{name}") for name in expected} == pytest.approx(expected)

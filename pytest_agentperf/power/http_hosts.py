@@ -1,0 +1,174 @@
+"""Several hosts asked at once over HTTP: one that is slow or dead delays no other."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.core.errors import PowerError
+from pytest_agentperf.tls import ssl_context
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DEADLINE_S = (0.02, 0.5)
+_DEADLINE_SHARE = 0.8
+_THREADS_MAX = 128
+
+
+class Fetched(NamedTuple):
+    """One host's answer, or why there is none; `t_ns` is the middle of the request."""
+
+    url: str
+    t_ns: int
+    body: bytes | None
+    refused: str | None
+
+
+class HttpHosts:
+    """One connection to each URL, kept alive, and a thread that waits for it."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        body_bytes_max: int,
+        request_s: float,
+        accept: str,
+        auth: httpx.BasicAuth | None = None,
+        verify_tls: bool = True,
+    ) -> None:
+        self._body_bytes_max = body_bytes_max
+        self._request_s = request_s
+        context = _tls(verify_tls) if any(url.startswith("https:") for url in urls) else False
+        # Compressed bodies could unpack to any size.
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        self._clients = {
+            url: httpx.Client(timeout=request_s, trust_env=False, verify=context, auth=auth, headers=headers)
+            for url in urls
+        }
+        self._threads = ThreadPoolExecutor(min(len(urls), _THREADS_MAX), thread_name_prefix="power")
+        self._running: dict[str, Future[Fetched]] = {}
+
+    def fetch(self, wait_s: float) -> list[Fetched]:
+        """Ask every host, and return what has arrived within `wait_s`.
+
+        A slower answer is returned by the next call, with the time at which it was read; until it is there, or has
+        failed, its host is not asked again.
+        """
+        arrived = self._collect()
+        for url in self._clients:
+            if url not in self._running:
+                self._running[url] = self._threads.submit(self._get, url)
+        wait(self._running.values(), timeout=wait_s)
+        return arrived + self._collect()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            client.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _collect(self) -> list[Fetched]:
+        done = [url for url, running in self._running.items() if running.done()]
+        return [self._running.pop(url).result() for url in done]
+
+    def _get(self, url: str) -> Fetched:
+        sent_ns = monotonic_ns()
+        body = refused = None
+        try:
+            body, refused = self._body(url, sent_ns)
+        except httpx.TimeoutException:
+            refused = self._late()
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, RuntimeError) as error:
+            said = str(error).rstrip(".") or type(error).__name__
+            refused = f"cannot be reached ({said}): is it running, and is the port open?"
+        return Fetched(url, (sent_ns + monotonic_ns()) // 2, body, refused)
+
+    def _body(self, url: str, sent_ns: int) -> tuple[bytes | None, str | None]:
+        with self._clients[url].stream("GET", url) as response:
+            if response.status_code != 200:
+                return None, _status(response)
+            if response.headers.get("content-encoding", "identity") != "identity":
+                return None, "sends a compressed body though none was asked for"
+            body = bytearray()
+            for part in response.iter_raw():
+                body += part
+                if len(body) > self._body_bytes_max:
+                    return (
+                        None,
+                        f"sends more than {self._body_bytes_max // 2**20} MiB: is this the right URL?",
+                    )
+                if monotonic_ns() - sent_ns > self._request_s * 1e9:
+                    return None, self._late()
+            return bytes(body), None
+
+    def _late(self) -> str:
+        return f"did not answer within {self._request_s:g} s"
+
+
+def wait_s(interval_s: float) -> float:
+    """Return how long a read may wait for its hosts: less than the time until the next."""
+    least, most = _DEADLINE_S
+    return min(most, max(least, _DEADLINE_SHARE * interval_s))
+
+
+def host_of(url: str) -> str:
+    """Return `host:port` as in the URL, the port only where it is named."""
+    return urlsplit(url).netloc
+
+
+def credentials(
+    urls: Sequence[str], user_env: str | None, password_env: str | None
+) -> httpx.BasicAuth | None:
+    """Return the user and password that two environment variables hold; raises PowerError that shows neither."""
+    if user_env is None and password_env is None:
+        return None
+    values = []
+    for key, name in (("user_env", user_env), ("password_env", password_env)):
+        value = os.environ.get(name) if name else None
+        if not value:
+            raise PowerError(
+                f"the environment variable {name} is empty" if name else f"power.{key} is not set",
+                where=f"power.{key}",
+                remedy="name two environment variables in user_env and password_env, and set both",
+            )
+        values.append(value)
+    for url in urls:
+        if url.startswith("http:") and not _is_loopback(url):
+            raise PowerError(
+                "a password is not sent over http", where=host_of(url), remedy="use the https URL"
+            )
+    return httpx.BasicAuth(*values)
+
+
+def _is_loopback(url: str) -> bool:
+    name = urlsplit(url).hostname or ""
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def _tls(verify: bool) -> ssl.SSLContext:
+    context = ssl_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _status(response: httpx.Response) -> str:
+    status = response.status_code
+    if status in (401, 403):
+        return f"refuses access (HTTP {status}): check the user and password"
+    if 300 <= status < 400:
+        return f"redirects (HTTP {status}), which is not followed: give the final URL"
+    return f"answers HTTP {status}"
