@@ -11,7 +11,7 @@ from virtual_system import SHAPES, Band, Shape, brute_force, run_phase, search
 if TYPE_CHECKING:
     from pytest_agentperf.core.metrics import PhaseMetrics
 
-BRUTE_FORCE_SEEDS = 7
+BRUTE_FORCE_SEEDS = 5
 
 
 @cache
