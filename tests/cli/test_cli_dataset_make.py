@@ -11,6 +11,7 @@ from cli_dataset_support import dataset, replay, trajectory
 
 from pytest_agentperf.cli import main
 from pytest_agentperf.cli.dataset import synthesize
+from pytest_agentperf.cli.dataset.synthesize import token_count
 from pytest_agentperf.cli.progress import Progress
 from pytest_agentperf.dataset import DatasetStore, ReplayDataset, open_dataset
 from pytest_agentperf.dataset.commitment import decode_commitment, decode_opening, verify_commitment
@@ -269,3 +270,15 @@ def test_a_terminal_gets_a_bar_that_is_wiped() -> None:
 
 def test_a_log_is_not_disturbed_by_short_work() -> None:
     assert progressed(terminal=False) == ""
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("400000", 400_000), ("400k", 400_000), ("1M", 1_000_000)])
+def test_a_context_in_short(text: str, tokens: int) -> None:
+    assert token_count(text) == tokens
+
+
+@pytest.mark.parametrize("text", ["", "M", "1X", "1.5M"])
+def test_a_context_that_is_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["dataset", "synthesize", "--max-context", text, "--out", "x"])
+    assert "--max-context" in capsys.readouterr().err

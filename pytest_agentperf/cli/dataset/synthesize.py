@@ -19,12 +19,19 @@ HELP = "make a dataset in the shape of a published workload, from a seed"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument("--profile", choices=tuple(PROFILES), help=f"which workload ({DEFAULT.profile})")
+    parser.add_argument(
+        "--like", dest="profile", choices=tuple(PROFILES), help=f"which workload ({DEFAULT.profile})"
+    )
     parser.add_argument(
         "--trajectories", type=int, metavar="N", help=f"how many trajectories ({DEFAULT.trajectories})"
     )
     parser.add_argument("--seed", type=int, metavar="N", help=f"equal seeds, equal datasets ({DEFAULT.seed})")
-    parser.add_argument("--max-context", type=int, metavar="N", help="longest context in tokens")
+    parser.add_argument(
+        "--max-context",
+        type=token_count,
+        metavar="N",
+        help="longest context in tokens, as 400000, 400k or 1M",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--out", type=Path, metavar="DIR", help="the new dataset's folder; must not exist yet")
@@ -73,3 +80,10 @@ def _make(args: argparse.Namespace) -> int:
         )
         write_and_report(args.out, progress.track(made), metadata)
     return 0
+
+
+def token_count(text: str) -> int:
+    """Parse `400000`, `400k` or `1M`; raises ValueError."""
+    multiples = {"k": 1_000, "M": 1_000_000}
+    number, multiple = (text[:-1], multiples[text[-1]]) if text[-1:] in multiples else (text, 1)
+    return int(number) * multiple
