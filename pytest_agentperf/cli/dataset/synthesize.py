@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-context",
         type=token_count,
         metavar="N",
-        help="longest context in tokens, as 400000, 400k or 1M",
+        help="longest context, as 400000, 400k or 1M",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one per core)")
     place = parser.add_mutually_exclusive_group(required=True)
