@@ -10,13 +10,20 @@ if TYPE_CHECKING:
 
 
 class EngineRequest(NamedTuple):
-    """What the engine knows of a request; `block_hashes` has one chained hash per full prompt block."""
+    """What the engine knows of a request, whatever its text.
+
+    `shared_tokens` says how many of the prompt's first tokens the session's previous prompt began with, too. Where
+    prompts are at hand, `block_hashes` has one chained hash per full block of the prompt, and finds what any
+    earlier prompt had in common with it.
+    """
 
     request_id: int
-    block_hashes: Sequence[int]
     prompt_tokens: int
     output_tokens: int
     max_tokens: int
+    session: int = 0
+    shared_tokens: int = 0
+    block_hashes: Sequence[int] = ()
 
 
 class EventKind(Enum):

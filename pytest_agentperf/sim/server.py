@@ -187,7 +187,15 @@ class SimApp:
         exchange.on_disconnect = lambda: self._drop(request_id)
         # Parsing took time, during which other requests' steps may have ended: the request arrives only now.
         self._pump.submit(
-            EngineRequest(request_id, prompt.block_hashes, prompt.tokens, answer.tokens, limits.max_tokens),
+            EngineRequest(
+                request_id,
+                prompt.tokens,
+                answer.tokens,
+                limits.max_tokens,
+                # What opens a conversation tells it from others.
+                session=prompt.block_hashes[0] if prompt.block_hashes else -request_id,
+                block_hashes=prompt.block_hashes,
+            ),
             self._pump.now_ns(),
         )
 

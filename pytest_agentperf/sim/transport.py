@@ -47,7 +47,15 @@ class EngineClient:
         exchange.finish_reason, exchange.body_bytes = plan.finish_reason, len(body)
         self._exchanges[exchange.id] = exchange
         self._pump.submit(
-            EngineRequest(exchange.id, prompt.block_hashes, prompt.tokens, plan.tokens, limits.max_tokens),
+            EngineRequest(
+                exchange.id,
+                prompt.tokens,
+                plan.tokens,
+                limits.max_tokens,
+                # What opens a conversation tells it from others.
+                session=prompt.block_hashes[0] if prompt.block_hashes else -exchange.id,
+                block_hashes=prompt.block_hashes,
+            ),
             now_ns,
         )
         return exchange

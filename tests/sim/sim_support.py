@@ -37,7 +37,7 @@ def engine_config(**changes: Any) -> EngineConfig:
 def request(
     request_id: int, prompt: int = 10, output: int = 1, *, hashes: Iterable[int] = (), max_tokens: int = 10**6
 ) -> EngineRequest:
-    return EngineRequest(request_id, tuple(hashes), prompt, output, max_tokens)
+    return EngineRequest(request_id, prompt, output, max_tokens, block_hashes=tuple(hashes))
 
 
 def drain(engine: Engine) -> list[EngineEvent]:

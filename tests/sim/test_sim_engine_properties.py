@@ -34,7 +34,7 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
         cancel = draw(st.none() | st.integers(0, 300))
         found.append(
             Arrival(
-                EngineRequest(request_id, hashes, prompt, draw(st.integers(1, 60)), 10**6),
+                EngineRequest(request_id, prompt, draw(st.integers(1, 60)), 10**6, block_hashes=hashes),
                 now_ns,
                 None if cancel is None else now_ns + cancel * 1_000_000,
             )
