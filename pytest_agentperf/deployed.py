@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_agentperf.core.client_error import ClientError, chunks_per_s
 from pytest_agentperf.core.errors import EndpointError, LoadError, LoadLimitError
 from pytest_agentperf.core.leaderboard import PhaseResult
-from pytest_agentperf.core.metrics import PhaseMetrics, measure, percentile
+from pytest_agentperf.core.metrics import PhaseMetrics, measure
 from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseSpec, PhaseStatus, Stage, StopRule, stagger_ns
+from pytest_agentperf.core.phase_status import status_of
 from pytest_agentperf.core.records import RequestColumns
+from pytest_agentperf.core.server_metrics import summarise
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
 from pytest_agentperf.load.sse import decode
 
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server, ServerMetrics
     from pytest_agentperf.core.ruleset import Ruleset
+    from pytest_agentperf.core.server_metrics import ServerSeries
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.power.metering import Metering, Sampled
 
@@ -40,6 +43,7 @@ class PhaseRun(NamedTuple):
     columns: RequestColumns
     tokens: int
     sampled: Sampled
+    server: ServerSeries | None = None
 
 
 class BudgetSpent(Exception):
@@ -59,6 +63,7 @@ class Deployed:
         open_metering: Callable[[], Metering],
         trajectories: Sequence[str],
         clock: BlockingClock,
+        server_metrics: ServerMetrics | None = None,
         calibrate: Callable[[Any, int, float], Calibration] | None = None,
     ) -> None:
         """`calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none."""
@@ -72,6 +77,7 @@ class Deployed:
         self._open_metering = open_metering
         self._trajectories = tuple(trajectories)
         self._clock = clock
+        self._server_metrics = server_metrics
         self._measure_client = calibrate
         self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
@@ -151,6 +157,8 @@ class Deployed:
         state: Phase | None = None
         metering.start()
         try:
+            if self._server_metrics is not None:
+                self._server_metrics.start()
             idle, idle_span = self._wait_idle()
             pool = self._workers()
             start_ns = pool.start_phase(self._spec(kind, n_agents, phase, attempt))
@@ -173,7 +181,10 @@ class Deployed:
             self._drop_pool()
             raise
         finally:
-            sampled = metering.stop()
+            try:
+                server = None if self._server_metrics is None else self._server_metrics.stop()
+            finally:
+                sampled = metering.stop()
         now_ns = self._clock.now_ns()
         begun_ns = state.start_ns if state else now_ns
         open_ns, close_ns = begun_ns, begun_ns
@@ -211,6 +222,7 @@ class Deployed:
             metrics=metrics,
             energy=energy,
             power=power,
+            server=None if server is None else summarise(server, open_ns=open_ns, close_ns=close_ns),
             load=load,
             invalid=invalid,
             verdicts=tuple(
@@ -225,7 +237,7 @@ class Deployed:
                 for tier in (() if warmup else tiers)
             ),
         )
-        return PhaseRun(result, columns, tokens, sampled)
+        return PhaseRun(result, columns, tokens, sampled, server)
 
     def _spec(self, kind: PhaseKind, n_agents: int, phase: int, attempt: int) -> PhaseSpec:
         return PhaseSpec(
@@ -270,7 +282,10 @@ class Deployed:
                 pool.close_window(state.close_ns)
             if spent(tokens):
                 raise BudgetSpent
-            on_status(_status(state, kind, now_ns, events.in_flight, failures, ttft_s, speed_tok_s))
+            reading = None if self._server_metrics is None else self._server_metrics.latest()
+            on_status(
+                status_of(state, kind, now_ns, events.in_flight, failures, ttft_s, speed_tok_s, reading)
+            )
         return tokens
 
     def _invalid_reasons(
@@ -409,31 +424,3 @@ def _judge(
             reason=f"the server crashed again at {n_agents} agents",
         )
     return judge(tier, metrics, invalid=invalid, timed_out=timed_out)
-
-
-def _status(
-    state: Phase,
-    kind: PhaseKind,
-    now_ns: int,
-    in_flight: int,
-    failures: int,
-    ttft_s: Iterable[float],
-    speed_tok_s: Iterable[float],
-) -> PhaseStatus:
-    opened = state.open_ns is not None and now_ns > state.open_ns
-    ttft, speed = list(ttft_s), list(speed_tok_s)
-    return PhaseStatus(
-        kind=kind,
-        n_agents=state.n_agents,
-        stage=state.stage,
-        elapsed_s=max(0, now_ns - state.start_ns) / NS_PER_S,
-        window_s=((state.close_ns or now_ns) - (state.open_ns or now_ns)) / NS_PER_S if opened else 0.0,
-        window_min_s=state.rule.min_window_ns / NS_PER_S,
-        trajectories=state.completions,
-        trajectories_min=state.rule.min_trajectories,
-        agents_short=state.agents_short_of_quota,
-        in_flight=in_flight,
-        failures=failures,
-        ttft_p95_s=percentile(ttft, 95) if ttft else None,
-        output_speed_p25_tok_s=percentile(speed, 25) if speed else None,
-    )

@@ -10,8 +10,10 @@ from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endp
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.records import RequestKey
 from pytest_agentperf.core.redact import Masked, redact
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint, requests_in_server
+from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
+from pytest_agentperf.deploy.probe import ask_once, check_endpoint
 from pytest_agentperf.deploy.server import AttachedServer
+from pytest_agentperf.deploy.server_metrics import ScrapedMetrics
 from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.pool import LocalPool
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool
     from pytest_agentperf.encoding import EncodedDataset
 
 _PREFLIGHT_TOKENS = 16
@@ -70,7 +72,11 @@ class LaunchedSim:
 
     def requests_in_flight(self) -> float | None:
         """Return running and waiting requests."""
-        return requests_in_server(self.url)
+        return requests_in_flight(self.open_metrics())
+
+    def open_metrics(self) -> MetricsReader:
+        """Return a reader of its metrics."""
+        return MetricsReader(self.url, {})
 
     def stop(self) -> None:
         """End the process."""
@@ -93,13 +99,13 @@ def open_deployment(
     parameters = settings.suite.request_parameters(config.serving.framework)
     dataset = encode()
     first_body = _first_body(dataset, settings, model, parameters)
-    server: Server
+    server: LaunchedSim | AttachedServer
     if endpoint.url is None:
         assert config.simulate is not None
         engine = config.simulate.model_copy(update={"accelerators": config.allocated_accelerators})
         server = LaunchedSim(engine, model)
     else:
-        server = AttachedServer(endpoint.url, headers, model, clock)
+        server = AttachedServer(endpoint.url, headers, model, clock, config.metrics_urls)
 
     def open_pool() -> LoadPool:
         worker = WorkerConfig(
@@ -134,6 +140,7 @@ def open_deployment(
         open_metering=open_metering,
         trajectories=dataset.prepared.ids,
         clock=clock,
+        server_metrics=ScrapedMetrics(lambda: server.open_metrics()),
         calibrate=partial(_calibrate, dataset.prepared.ids, settings.ruleset.calibration_s),
     )
     try:

@@ -172,8 +172,18 @@ class Deployment(_Model):
     """Where the accelerators' power is read. `none` leaves everything per MW empty, with that reason."""
     facility: tuple[FacilityPower, ...] = ()
     """Meters of chassis, rack or wall, reported beside the accelerators' power."""
+    metrics_urls: tuple[str, ...] = ()
+    """Prometheus pages of all its engines, added up; the endpoint's own /metrics if none is named."""
     serving: Serving
     simulate: EngineConfig | None = None
+
+    @field_validator("metrics_urls")
+    @classmethod
+    def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for number, url in enumerate(urls):
+            if problem := url_problem(url):
+                raise ValueError(f"number {number + 1}: {problem}")
+        return urls
 
     @model_validator(mode="after")
     def _consistent(self) -> Deployment:

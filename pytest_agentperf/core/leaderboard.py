@@ -12,6 +12,7 @@ from pytest_agentperf.core.metrics import PhaseMetrics
 from pytest_agentperf.core.phase_power import PhasePower
 from pytest_agentperf.core.power import PowerSource
 from pytest_agentperf.core.ruleset import Deviation, Ruleset
+from pytest_agentperf.core.server_metrics import ServerSummary
 from pytest_agentperf.core.slo import SloTier
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict
 
@@ -43,6 +44,8 @@ class PhaseResult(_Model):
     metrics: PhaseMetrics | None
     energy: WindowEnergy
     power: PhasePower = PhasePower()
+    server: ServerSummary | None = None
+    """What the server says of itself over the window; None where nobody asked it."""
     load: dict[str, Any]
     """What the load generator says of itself: workers, loop lag, CPU."""
     invalid: tuple[InvalidReason, ...]

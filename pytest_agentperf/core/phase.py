@@ -125,6 +125,9 @@ class PhaseStatus(NamedTuple):
     failures: int
     ttft_p95_s: float | None
     output_speed_p25_tok_s: float | None
+    running: float | None = None
+    """Requests that the server itself says it runs, and lets wait."""
+    waiting: float | None = None
 
 
 class Phase:

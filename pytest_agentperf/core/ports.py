@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
     from pytest_agentperf.core.power import PowerSeries, PowerSource
     from pytest_agentperf.core.records import Answer, RequestColumns, RequestKey
+    from pytest_agentperf.core.server_metrics import ServerReading, ServerSeries
     from pytest_agentperf.core.trajectory import Message, Trajectory
 
 
@@ -141,6 +142,19 @@ class PowerSampler(Protocol):
 
     def close(self) -> None:
         """Give back what is held."""
+
+
+class ServerMetrics(Protocol):
+    """Follows what the server says of itself while a phase runs; never in the way of the load."""
+
+    def start(self) -> None:
+        """Begin to read."""
+
+    def latest(self) -> ServerReading | None:
+        """Return the last reading since `start`, None if there is none."""
+
+    def stop(self) -> ServerSeries:
+        """End, and return all readings since `start`; what could not be read is a gap in them."""
 
 
 class LoadPool(Protocol):

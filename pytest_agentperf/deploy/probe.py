@@ -66,25 +66,6 @@ def _refused(error: BaseException | None) -> bool:
     return False
 
 
-def requests_in_server(url: str) -> float | None:
-    """Return running and waiting requests from the server's metrics, None if it does not tell."""
-    root = url.rstrip("/").removesuffix("/v1")
-    try:
-        response = _get(root + "/metrics", {})
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return None
-    if response.status_code != 200:
-        return None
-    wanted = ("vllm:num_requests_running", "vllm:num_requests_waiting{", "vllm:num_requests_waiting ")
-    try:
-        found = [
-            float(line.rsplit(" ", 1)[1]) for line in response.text.split("\n") if line.startswith(wanted)
-        ]
-    except (IndexError, ValueError):
-        return None
-    return sum(found) if found else None
-
-
 def _get(url: str, headers: Mapping[str, str]) -> httpx.Response:
     with httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context()) as client:
         return client.get(url, headers=headers)

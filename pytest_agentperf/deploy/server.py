@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pytest_agentperf.core.errors import EndpointError
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state, requests_in_server
+from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
+from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_agentperf.core.ports import BlockingClock
 
@@ -18,8 +19,16 @@ class AttachedServer:
 
     simulated = False
 
-    def __init__(self, url: str, headers: Mapping[str, str], model: str, clock: BlockingClock) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        model: str,
+        clock: BlockingClock,
+        metrics_urls: Sequence[str] = (),
+    ) -> None:
         self._url = url
+        self._metrics_urls = metrics_urls
         self._headers = headers
         self._model = model
         self._clock = clock
@@ -55,7 +64,11 @@ class AttachedServer:
 
     def requests_in_flight(self) -> float | None:
         """Return running and waiting requests from its metrics."""
-        return requests_in_server(self._url)
+        return requests_in_flight(self.open_metrics())
+
+    def open_metrics(self) -> MetricsReader:
+        """Return a reader of its metrics."""
+        return MetricsReader(self._url, self._headers, self._metrics_urls)
 
     def stop(self) -> None:
         """Leave it running: it is not ours."""

@@ -155,7 +155,7 @@ class Measuring:
         """Store the phase's records as soon as they are there."""
         try:
             self._claim_folder()
-            stored = store_phase(self._folder, run.result, run.columns, *run.sampled)
+            stored = store_phase(self._folder, run.result, run.columns, *run.sampled, server=run.server)
         except OSError as error:
             raise LoadError(
                 f"the records cannot be written: {error.strerror or error}",

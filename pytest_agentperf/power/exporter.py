@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf.config.power import ExporterPower, PrometheusPower
 from pytest_agentperf.core.errors import PowerError
+from pytest_agentperf.core.prometheus_text import NotPrometheusText, parse
 from pytest_agentperf.power.exporter_metrics import AMD, DCGM, Dialect, metric_rows
 from pytest_agentperf.power.http_reader import WATCH_S, HttpReader, Kind, NoRows
-from pytest_agentperf.power.prometheus_text import NotPrometheusText, parse
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.power import Metric, PrometheusPower
     from pytest_agentperf.core.power import Scope
-    from pytest_agentperf.power.prometheus_text import Sample
+    from pytest_agentperf.core.prometheus_text import Sample
 
 UNITS = {
     "W": 1.0,

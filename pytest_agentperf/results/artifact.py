@@ -10,6 +10,7 @@ from pytest_agentperf import __version__
 from pytest_agentperf.results.files import new_file
 from pytest_agentperf.results.power_file import write_power
 from pytest_agentperf.results.records_file import write_records
+from pytest_agentperf.results.server_file import write_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase_power import PhasePower
     from pytest_agentperf.core.power import PowerSeries
     from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.core.server_metrics import ServerSeries, ServerSummary
 
 LEADERBOARD = "leaderboard.json"
 _PACKAGES = ("httptools", "httpx", "numpy", "orjson", "pyarrow", "pydantic", "pytest", "pytest-xdist")
@@ -32,8 +34,10 @@ def store_phase(
     columns: RequestColumns,
     power: PowerSeries | None = None,
     facility: Sequence[PowerSeries] = (),
+    *,
+    server: ServerSeries | None = None,
 ) -> PhaseResult:
-    """Write a phase's records, power readings and result below `folder`; returns the result with the files' names.
+    """Write a phase's records, readings and result below `folder`; returns the result with the files' names.
 
     The result is in the leaderboard, too; this copy of it outlives a run that is killed before it writes one.
     """
@@ -46,6 +50,7 @@ def store_phase(
         update={
             "records": str(records.relative_to(folder)),
             "power": _store_power(folder, name, result.power, power, facility),
+            "server": _store_server(folder, name, result.server, server),
         }
     )
     write_records(records, stored, columns)
@@ -71,6 +76,17 @@ def _store_power(
         for number, (meter, series) in enumerate(zip(result.facility, facility, strict=True))
     )
     return result.model_copy(update={"samples": store(power, "power", name), "facility": meters})
+
+
+def _store_server(
+    folder: Path, name: str, summary: ServerSummary | None, series: ServerSeries | None
+) -> ServerSummary | None:
+    if summary is None or series is None or not series.t_ns.size:
+        return summary
+    path = folder / "server" / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_server(path, series)
+    return summary.model_copy(update={"samples": str(path.relative_to(folder))})
 
 
 def write_leaderboard(folder: Path, leaderboard: Leaderboard) -> Path:

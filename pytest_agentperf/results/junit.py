@@ -53,6 +53,17 @@ def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Sca
         found["ttft_p95_s"] = tier.metrics.ttft_p95_s
         found["output_speed_p25_tok_s"] = tier.metrics.output_speed_p25_tok_s
         found["throughput_tok_s"] = tier.metrics.throughput_tok_s
+    phase = next((phase for phase in entry.phases if phase.phase == tier.published_phase), None)
+    if phase is not None and phase.server is not None:
+        for name in (
+            "cache_hit_share",
+            "waiting_mean",
+            "running_mean",
+            "kv_usage_max",
+            "preemptions",
+            "acceptance",
+        ):
+            found[f"server_{name}"] = getattr(phase.server, name)
     if tier.energy is not None:
         found["power_w"] = tier.energy.mean_power_w
     if tier.normalisation is not None:

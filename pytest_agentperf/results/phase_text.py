@@ -10,6 +10,7 @@ from pytest_agentperf.results.tables import number
 if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseStatus
+    from pytest_agentperf.core.server_metrics import ServerSummary
 
 NS_PER_S = 1e9
 
@@ -33,6 +34,8 @@ def status_text(status: PhaseStatus) -> str:
         parts.append(f"P25 {number(status.output_speed_p25_tok_s)} tok/s")
     if status.ttft_p95_s is not None:
         parts.append(f"P95 {number(status.ttft_p95_s, 2)} s")
+    if status.waiting:
+        parts.append(f"{status.waiting:.0f} waiting")
     if status.failures:
         parts.append(f"{status.failures} failed")
     parts.append(f"{status.trajectories}/{status.trajectories_min} trajectories")
@@ -50,10 +53,21 @@ def result_text(result: PhaseResult) -> str:
     verdicts = " ".join(f"{v.tier} {v.verdict}" for v in result.verdicts)
     speed = f"P25 {number(m.output_speed_p25_tok_s)} tok/s, " if m else ""
     ttft = f"P95 TTFT {number(m.ttft_p95_s, 2, otherwise='∞')} s, " if m else ""
-    text = f"{result.kind:7} {agents_count(result.n_agents):>10}: {speed}{ttft}{verdicts} ({seconds:.1f} s)"
+    server = f"{said}, " if (said := server_text(result.server)) else ""
+    text = f"{result.kind:7} {agents_count(result.n_agents):>10}: {speed}{ttft}{server}{verdicts} ({seconds:.1f} s)"
     for reason in result.invalid:
         text += f"\n  {reason.what.strip()}\n  → {reason.remedy}"
     return text
+
+
+def server_text(server: ServerSummary | None) -> str:
+    """Return the server's own cache-hit share and queue in a few words; empty if it tells neither."""
+    parts = []
+    if server is not None and server.cache_hit_share is not None:
+        parts.append(f"{server.cache_hit_share:.0%} from cache")
+    if server is not None and server.waiting_mean is not None:
+        parts.append(f"{number(server.waiting_mean)} waiting")
+    return ", ".join(parts)
 
 
 def agents_count(n: int) -> str:

@@ -21,6 +21,11 @@ def number(value: float | None, digits: int = 1, *, otherwise: str = "–") -> s
     return otherwise if value is None else f"{value:,.{digits}f}"
 
 
+def percent(share: float | None) -> str:
+    """Return a share as a percentage, or a dash where there is none."""
+    return "–" if share is None else f"{share:.0%}"
+
+
 def render(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
     """Return rows as aligned columns; the first row is the heading, numbers stand right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -41,7 +46,20 @@ def _numeric(rows: Sequence[Sequence[str]], column: int) -> bool:
 def verdict_table(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
     """Return every probe of a tier's search, by number of agents."""
     target = tier.tier
-    rows = [["agents", "phase", "verdict", "speed P25", "TTFT P95", "tok/s", "requests", "failed"]]
+    rows = [
+        [
+            "agents",
+            "phase",
+            "verdict",
+            "speed P25",
+            "TTFT P95",
+            "tok/s",
+            "cached",
+            "waiting",
+            "requests",
+            "failed",
+        ]
+    ]
     for phase in sorted(phases, key=lambda p: (p.n_agents, p.phase)):
         found = next((v for v in phase.verdicts if v.tier == target.name), None)
         if found is None:
@@ -55,6 +73,8 @@ def verdict_table(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
                 number(m.output_speed_p25_tok_s) if m else "–",
                 number(m.ttft_p95_s, 2, otherwise="∞") if m else "–",
                 number(m.throughput_tok_s) if m else "–",
+                percent(phase.server.cache_hit_share if phase.server else None),
+                number(phase.server.waiting_mean if phase.server else None),
                 str(m.requests) if m else "–",
                 str(sum(m.failures.values())) if m else "–",
             ]

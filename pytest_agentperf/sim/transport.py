@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.core.ports import Clock
+    from pytest_agentperf.sim.events import EngineStats
 
 
 class EngineClient:
@@ -59,6 +60,10 @@ class EngineClient:
             now_ns,
         )
         return exchange
+
+    def stats(self) -> EngineStats:
+        """Return the engine's state now."""
+        return self._pump.stats()
 
     def close(self) -> None:
         """Call off what is in flight."""

@@ -13,7 +13,8 @@ import pytest
 
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import Masked
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state, requests_in_server
+from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
+from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.sim.process import SimServer
 
@@ -145,7 +146,7 @@ def test_nobody_answers() -> None:
         with pytest.raises(EndpointError, match="no answer"):
             ask_once(url, {}, b"{}")
         assert endpoint_state(url, {}) == "dead"
-        assert requests_in_server(url) is None
+        assert requests_in_flight(MetricsReader(url, {})) is None
 
 
 @pytest.mark.parametrize("url", ["http://host:hunter2/v1", "http://[hunter2]/v1"])
@@ -157,7 +158,7 @@ def test_a_url_that_is_none(url: str) -> None:
         assert "hunter2" not in str(caught.value)
         assert caught.value.remedy
     assert endpoint_state(url, {}) == "unreachable"
-    assert requests_in_server(url) is None
+    assert requests_in_flight(MetricsReader(url, {})) is None
 
 
 def test_no_frame_of_ours_shows_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_the_environments_proxy_does_not_stand_between(monkeypatch: pytest.Monke
         monkeypatch.delenv("NO_PROXY", raising=False)
         check_endpoint(server.url, {}, "m")
         assert endpoint_state(server.url, {}) == "alive"
-        assert requests_in_server(server.url) == 0
+        assert requests_in_flight(MetricsReader(server.url, {})) == 0
 
 
 def test_asking_once() -> None:
@@ -243,7 +244,7 @@ vllm:kv_cache_usage_perc{engine="0"} 0.5
 )
 def test_requests_in_the_server(page: Page | str, expected: float | None) -> None:
     with serving(metrics=page) as server:
-        assert requests_in_server(server.url) == expected
+        assert requests_in_flight(MetricsReader(server.url, {})) == expected
     assert server.asked[0][1] == "/metrics"
 
 
@@ -261,7 +262,7 @@ def test_the_simulated_server() -> None:
         assert (content.failure, content.output_tokens) == (None, 3)
         content = decode([(0, ask_once(server.url, headers, json.dumps(body).encode()))])
         assert content.failure == "no_usage"
-        assert requests_in_server(server.url) == 0
+        assert requests_in_flight(MetricsReader(server.url, {})) == 0
         assert endpoint_state(server.url, {}) == "alive"
         url = server.url
     assert endpoint_state(url, {}) == "dead"

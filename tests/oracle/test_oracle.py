@@ -68,3 +68,17 @@ def test_first_turns_find_nothing_in_the_cache() -> None:
     assert found.first_turn_cached_tokens_max == 0
     assert found.cached_share is not None
     assert found.cached_share > 0.5
+
+
+def test_the_servers_own_metrics_agree_with_the_answers() -> None:
+    found = run_phase(SHAPES[1], 9, nonce="metrics")
+    assert found.server is not None
+    assert found.metrics is not None
+    assert found.server.engines == ("sim",)
+    # Nine agents, five at a time; those that think neither run nor wait.
+    assert found.server.running_max is not None
+    assert found.server.running_max <= 5
+    assert found.server.waiting_max is not None
+    assert found.server.waiting_max >= 1
+    assert found.server.cache_hit_share == pytest.approx(found.metrics.cached_share, abs=0.1)
+    assert found.server.generation_tokens_per_s == pytest.approx(found.metrics.throughput_tok_s, rel=0.1)

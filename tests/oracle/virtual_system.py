@@ -22,6 +22,7 @@ from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.power.metering import Metering
 from pytest_agentperf.power.none import NoPowerSampler
 from pytest_agentperf.sim.clock import VirtualClock
+from pytest_agentperf.sim.engine_metrics import EngineMetrics
 from pytest_agentperf.sim.transport import EngineClient
 
 if TYPE_CHECKING:
@@ -210,7 +211,8 @@ def open_virtual(
     bodies = BodyBuilder(
         segments, BodyRules("sim", {}, rules.max_tokens, rules.output_length), settings.nonce
     )
-    pool = VirtualPool(clock, EngineClient(engine, clock.virtual, bodies.build), bodies, segments)
+    client = EngineClient(engine, clock.virtual, bodies.build)
+    pool = VirtualPool(clock, client, bodies, segments)
     return Deployed(
         name,
         settings,
@@ -219,6 +221,7 @@ def open_virtual(
         open_metering=lambda: Metering(NoPowerSampler(), n_accelerators=engine.accelerators),
         trajectories=dataset.prepared.ids,
         clock=clock,
+        server_metrics=EngineMetrics(client, clock.virtual),
     )
 
 

@@ -127,7 +127,7 @@ def test_a_folder_that_another_run_began_is_left_alone(
 def test_records_that_cannot_be_written_are_an_error_with_a_remedy(
     pytester: pytest.Pytester, place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pytest_agentperf.plugin.measuring.store_phase", full)

@@ -431,7 +431,7 @@ def test_nothing_else_was_written(measured: Measured) -> None:
     assert all(name.startswith("agentperf-results/tiny-") for name in outputs)
     kinds = (
         "leaderboard.json",
-        r"(requests|power)/\d{3}-[a-z]+-\d+\.parquet",
+        r"(requests|power|server)/\d{3}-[a-z]+-\d+\.parquet",
         r"phases/\d{3}-[a-z]+-\d+\.json",
     )
     assert all(re.fullmatch(f"agentperf-results/[^/]+/({'|'.join(kinds)})", name) for name in outputs)
@@ -457,3 +457,22 @@ def test_the_documented_script_recomputes_the_score(measured: Measured) -> None:
     assert [(line[0], line[2:]) for line in lines] == [
         (name, ["equal"]) for name in ("ttft_p95_s", "output_speed_p25_tok_s", "throughput_tok_s")
     ]
+
+
+def test_the_servers_own_metrics_are_kept_and_shown(measured: Measured) -> None:
+    entry = measured.place.leaderboard("box").entries[0]
+    folder = measured.place.run_folder("box")
+    for phase in entry.phases:
+        assert phase.server is not None
+        assert phase.server.engines == ("sim",)
+        assert phase.server.preemptions == 0
+        assert phase.server.cache_hit_share is not None
+        assert phase.server.samples is not None
+        frame = pd.read_parquet(folder / phase.server.samples)
+        # At the start, at the end, and perhaps between.
+        assert len(frame) >= 2
+        assert frame["t_ns"].is_monotonic_increasing
+        assert frame["t_ns"].iloc[-1] >= phase.window_close_ns
+        assert frame["acceptance_rate"].isna().all()
+    assert re.search(r"agents +phase .* cached +waiting ", measured.output)
+    assert re.search(r"ramp +2 agents: .* from cache.* PASS", measured.output)

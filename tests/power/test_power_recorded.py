@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_agentperf.config.power import FilePower
+from pytest_agentperf.core.prometheus_text import NotPrometheusText, parse
 from pytest_agentperf.power.exporter_metrics import DCGM
 from pytest_agentperf.power.file_records import NotARecord, detect
-from pytest_agentperf.power.prometheus_text import NotPrometheusText, parse
 from pytest_agentperf.power.redfish_body import NotPower
 from pytest_agentperf.power.redfish_body import parse as parse_redfish
 from pytest_agentperf.power.smi_output import parse_nvidia_xml, parse_rocm

@@ -12,6 +12,7 @@ from results_support import S, columns, phase
 
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
 from pytest_agentperf.core.records import INT_COLUMNS, TEXT_COLUMNS
+from pytest_agentperf.core.server_metrics import ServerReading, ServerSeriesBuilder, summarise
 from pytest_agentperf.results.artifact import software_versions, store_phase, write_leaderboard
 from pytest_agentperf.results.files import new_file
 from pytest_agentperf.results.records_file import write_records
@@ -58,6 +59,22 @@ def test_a_phase_is_stored_under_its_number(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run" / "requests").iterdir()] == ["007-ramp-12.parquet"]
     with pytest.raises(FileExistsError):
         store_phase(tmp_path / "run", phase(records, phase=7, n_agents=12), records)
+
+
+def test_the_servers_readings_lie_beside_the_records(tmp_path: Path) -> None:
+    builder = ServerSeriesBuilder()
+    builder.add(ServerReading(S, ("vllm",), {"running": 2.0}))
+    builder.add(ServerReading(2 * S, ("vllm",), {"running": 3.0, "waiting": 0.0}))
+    series = builder.build()
+    records, summary = columns(), summarise(series, open_ns=S, close_ns=2 * S)
+    stored = store_phase(tmp_path, phase(records, server=summary), records, server=series)
+    assert stored.server is not None
+    assert stored.server.samples == "server/001-ramp-4.parquet"
+    frame = pd.read_parquet(tmp_path / stored.server.samples)
+    assert frame["running"].tolist() == [2, 3]
+    assert frame["waiting"].isna().tolist() == [True, False]
+    assert frame["t_ns"].tolist() == [S, 2 * S]
+    assert frame["preemptions"].isna().all()
 
 
 def test_a_leaderboard_is_written_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from results_support import TIER, columns, phase, tier_result
 from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.phase import PhaseStatus, Stage
+from pytest_agentperf.core.server_metrics import ServerSummary
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.junit import problem_properties, properties
 from pytest_agentperf.results.phase_text import result_text, status_text
@@ -36,10 +37,15 @@ def test_agents_in_words(changes: dict[str, Any], text: str) -> None:
     assert agents_text(tier_result(**changes)) == text
 
 
+SERVER = ServerSummary(
+    engines=("vllm",), readings=9, failed_readings=0, cache_hit_share=0.87, waiting_mean=1.5, running_mean=3.0
+)
+
+
 def test_verdict_table_is_ordered_by_agents_and_shows_infinity() -> None:
     phases = [
         phase(columns(good=1, failed=2), n_agents=10, phase=1),
-        phase(columns(), n_agents=2, phase=2, kind="confirm"),
+        phase(columns(), n_agents=2, phase=2, kind="confirm", server=SERVER),
         phase(columns(good=0), n_agents=3, phase=3, kind="bisect", invalid=True),
         phase(columns(), n_agents=1, phase=0, kind="warmup", verdicts=()),
     ]
@@ -53,11 +59,14 @@ def test_verdict_table_is_ordered_by_agents_and_shows_infinity() -> None:
         "TTFT",
         "P95",
         "tok/s",
+        "cached",
+        "waiting",
         "requests",
         "failed",
     ]
     assert rows[1][:5] == ["2", "confirm", "PASS", "20.0", "1.00"]
-    assert rows[2] == ["3", "bisect", "INVALID", "–", "–", "–", "–", "–"]
+    assert rows[1][6:8] == ["87%", "1.5"]
+    assert rows[2] == ["3", "bisect", "INVALID", "–", "–", "–", "–", "–", "–", "–"]
     assert rows[3][:5] == ["10", "ramp", "FAIL", "0.0", "∞"]
     assert rows[3][-2:] == ["3", "2"]
 
@@ -145,7 +154,10 @@ def test_finished_phase_on_a_line() -> None:
 ENTRY = cast(
     "Entry",
     SimpleNamespace(
-        comparable=SimpleNamespace(value=False), simulated=True, dataset=SimpleNamespace(digest="d")
+        comparable=SimpleNamespace(value=False),
+        simulated=True,
+        dataset=SimpleNamespace(digest="d"),
+        phases=(),
     ),
 )
 
@@ -215,3 +227,15 @@ def test_properties_are_plain_and_what_is_unknown_is_left_out() -> None:
     assert found["agentperf.output_speed_p25_tok_s"] == 0.0
     assert found["agentperf.agents"] == 0
     assert found["agentperf.reason"] == "r"
+
+
+def test_the_servers_own_figures_stand_beside_the_verdict() -> None:
+    with_server = phase(columns(), server=SERVER)
+    assert "87% from cache, 1.5 waiting, tier1 PASS" in result_text(with_server)
+    silent = ServerSummary(engines=(), readings=0, failed_readings=1, missing={"waiting": "HTTP 404"})
+    assert result_text(phase(columns(), server=silent)) == result_text(phase(columns()))
+    entry = cast("Entry", SimpleNamespace(**vars(ENTRY) | {"phases": (with_server,)}))
+    found = properties(entry, tier_result(), verdict="PASS")
+    assert found["agentperf.server_cache_hit_share"] == 0.87
+    assert found["agentperf.server_waiting_mean"] == 1.5
+    assert "agentperf.server_preemptions" not in found

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_agentperf.power.prometheus_text import NotPrometheusText, Sample, parse
+from pytest_agentperf.core.prometheus_text import NotPrometheusText, Sample, parse
 
 
 @pytest.mark.parametrize(

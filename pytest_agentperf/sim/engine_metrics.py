@@ -1,0 +1,60 @@
+"""An engine's own metrics, read once a second by its clock: the `ServerMetrics` of an engine in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.core.server_metrics import ServerReading, ServerSeries, ServerSeriesBuilder
+
+if TYPE_CHECKING:
+    from pytest_agentperf.core.ports import Cancellable, Clock
+    from pytest_agentperf.sim.transport import EngineClient
+
+_INTERVAL_NS = 1_000_000_000
+
+
+class EngineMetrics:
+    """Reads what the simulated server shows on its page, without the page."""
+
+    def __init__(self, client: EngineClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._builder = ServerSeriesBuilder()
+        self._latest: ServerReading | None = None
+        self._timer: Cancellable | None = None
+
+    def start(self) -> None:
+        """Read now, and once a second."""
+        self._builder, self._latest = ServerSeriesBuilder(), None
+        self._tick()
+
+    def latest(self) -> ServerReading | None:
+        """Return the last reading since `start`."""
+        return self._latest
+
+    def stop(self) -> ServerSeries:
+        """Read once more, and return all readings since `start`."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._read()
+        return self._builder.build()
+
+    def _tick(self) -> None:
+        self._read()
+        self._timer = self._clock.call_at(self._clock.now_ns() + _INTERVAL_NS, self._tick)
+
+    def _read(self) -> None:
+        stats = self._client.stats()
+        values: dict[str, float] = {
+            "running": stats.running,
+            "waiting": stats.waiting,
+            "kv_usage": stats.kv_usage,
+            "cache_hits": stats.prefix_hit_tokens,
+            "cache_queries": stats.prefix_query_tokens,
+            "preemptions": stats.preemptions,
+            "prompt_tokens": stats.prompt_tokens,
+            "generation_tokens": stats.generation_tokens,
+        }
+        self._latest = ServerReading(self._clock.now_ns(), ("sim",), values, cache_unit="tokens")
+        self._builder.add(self._latest)
