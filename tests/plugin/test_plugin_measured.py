@@ -156,11 +156,23 @@ def test_a_missed_expectation_shows_the_table_and_the_constraint(measured: Measu
     assert "binding constraint: output speed (P25), violated at 2 agents" in measured.output
     table = measured.output.partition("AssertionError: tier2 (")[2].partition("assert 1 >= 3")[0]
     rows = [line.split() for line in table.splitlines()]
-    assert ["agents", "phase", "verdict", "speed", "P25", "TTFT", "P95", "tok/s", "requests", "failed"] in [
-        row[row.index("agents") :] for row in rows if "phase" in row
+    heading = [
+        "agents",
+        "phase",
+        "verdict",
+        "speed",
+        "P25",
+        "TTFT",
+        "P95",
+        "tok/s",
+        "cached",
+        "waiting",
+        "requests",
+        "failed",
     ]
-    assert any(row[-8:-5] == ["1", "confirm", "PASS"] for row in rows)
-    assert any(row[-8:-5] == ["2", "ramp", "FAIL"] for row in rows)
+    assert heading in [row[row.index("agents") :] for row in rows if "phase" in row]
+    assert any(row[-10:-7] == ["1", "confirm", "PASS"] for row in rows)
+    assert any(row[-10:-7] == ["2", "ramp", "FAIL"] for row in rows)
 
 
 def test_an_invalid_run_says_why_and_what_to_do(measured: Measured) -> None:
@@ -255,8 +267,8 @@ def test_one_folder_and_one_leaderboard_per_system(measured: Measured) -> None:
     ]
     assert len({name.rpartition("-")[2] for name in folders}) == 1
     for folder in measured.place.results.iterdir():
-        # Power, too, where it could be read.
-        assert {path.name for path in folder.iterdir()} - {"power"} == {
+        # Power and the server's metrics, too, where they could be read.
+        assert {path.name for path in folder.iterdir()} - {"power", "server"} == {
             "leaderboard.json",
             "phases",
             "requests",
