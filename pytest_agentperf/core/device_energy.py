@@ -17,8 +17,6 @@ _WRAPS_J = (2**32 / 1e3, 2**32 / 1e6, 2.0**32)
 """Where 32-bit counters of mJ, µJ and J begin again."""
 _WRAP_SLACK = 3.0
 """How much faster than ever else a counter may have run where it began again."""
-_PLAUSIBLE_W = (0.5, 20_000.0)
-"""An accelerator or a server; beyond it the unit is wrong."""
 _STUCK_READINGS = 60
 _STUCK_S = 60.0
 _UNITS_RATIO = 100.0
@@ -57,7 +55,8 @@ class DeviceEnergy(NamedTuple):
     method: str
     cross_check: float | None
     """Sampled power against the counter, as a share; None where only one of them is."""
-    resets: int = 0
+    cross_check_doubt: float = 0.0
+    """How far that share can be off, as samples are few."""
 
 
 def device_energy(
@@ -69,6 +68,7 @@ def device_energy(
     close_ns: int,
     gap_max_s: float,
     update_period_s: float,
+    plausible_w: tuple[float, float],
 ) -> DeviceEnergy | Refused:
     """Integrate one device's readings (columns of shape (n,), times increasing) over [open, close]."""
     window_s = (close_ns - open_ns) / NS_PER_S
@@ -89,22 +89,22 @@ def device_energy(
         return Refused("coverage", "was not read in the window")
     energy_j = float(curve.at(close_ns) - curve.at(open_ns))
     mean_w = energy_j / window_s
-    if not _PLAUSIBLE_W[0] <= mean_w <= _PLAUSIBLE_W[1]:
-        return Refused(
-            "units", f"{mean_w:,.3g} W on average is no accelerator's: the unit is wrong, or it is off"
-        )
-    cross_check = None
+    if not plausible_w[0] <= mean_w <= plausible_w[1]:
+        beyond = f"outside {plausible_w[0]:g} to {plausible_w[1]:,.0f} W"
+        return Refused("units", f"{mean_w:,.3g} W on average is {beyond}: the unit is wrong, or it is off")
+    cross_check, doubt = None, 0.0
+    between_j = _between_samples(t_ns[sampled], power_w[sampled], open_ns, close_ns, update_period_s)
     if method == "energy counter" and isinstance(by_power, Curve):
         sampled_j = float(by_power.at(close_ns) - by_power.at(open_ns))
         ratio = sampled_j / energy_j
         if not 1 / _UNITS_RATIO < ratio < _UNITS_RATIO:
             return Refused("units", f"sampled power gives {ratio:,.3g} times the energy of its counter")
-        cross_check = ratio - 1
+        cross_check, doubt = ratio - 1, between_j / energy_j
     covered = _coverage(times, open_ns, close_ns, gap_max_s)
     uncertainty_j = _uncertainty(curve, open_ns, close_ns, update_period_s)
     if method == "sampled power":
-        uncertainty_j += _between_samples(t_ns[sampled], power_w[sampled], open_ns, close_ns)
-    return DeviceEnergy(curve, energy_j, covered, uncertainty_j, method, cross_check)
+        uncertainty_j += between_j
+    return DeviceEnergy(curve, energy_j, covered, uncertainty_j, method, cross_check, doubt)
 
 
 def _counter(
@@ -184,9 +184,19 @@ def _uncertainty(curve: Curve, open_ns: int, close_ns: int, update_period_s: flo
 
 
 def _between_samples(
-    t_ns: NDArray[np.int64], power_w: NDArray[np.float64], open_ns: int, close_ns: int
+    t_ns: NDArray[np.int64], power_w: NDArray[np.float64], open_ns: int, close_ns: int, update_period_s: float
 ) -> float:
-    """Return what steps between two samples leave open: when each happened is evenly likely, and independent."""
+    """Return what is open between samples at random moments: two standard deviations of the energy.
+
+    Where power stays for several samples, each step happened anywhere between two of them (a twelfth of its square),
+    and was seen up to an update late (another twelfth).
+    Where it is faster than the samples, these are independent draws: then each step up tends to be followed by one
+    down, and half the square of a step is the variance. The product of neighbouring steps tells the two apart.
+    """
     inside = (t_ns[1:] > open_ns) & (t_ns[:-1] < close_ns)
-    steps_j = (np.diff(power_w) * np.diff(t_ns) / NS_PER_S)[inside]
-    return float(np.sqrt(np.sum(steps_j**2) / 12))
+    steps_w, gaps_s = np.diff(power_w)[inside], (np.diff(t_ns) / NS_PER_S)[inside]
+    steps_j = steps_w * gaps_s
+    back_j2 = max(0.0, -float(np.sum(steps_j[1:] * steps_j[:-1])))
+    return 2 * float(
+        np.sqrt((np.sum(steps_j**2) + np.sum((steps_w * update_period_s) ** 2)) / 12 + back_j2 * 5 / 6)
+    )

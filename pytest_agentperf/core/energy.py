@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.device_energy import DeviceEnergy, Refused, device_energy
-from pytest_agentperf.core.power import PowerCode
+from pytest_agentperf.core.power import PLAUSIBLE_W, PowerCode
 
 if TYPE_CHECKING:
-    from pytest_agentperf.core.power import PowerProblem, PowerSeries
+    from pytest_agentperf.core.power import PowerProblem, PowerSeries, Scope
     from pytest_agentperf.core.ruleset import Ruleset
 
 NS_PER_S = 1e9
@@ -51,6 +51,7 @@ def integrate(
     devices_expected: int,
     update_period_s: float,
     rules: Ruleset,
+    scope: Scope = "gpu+hbm",
 ) -> WindowEnergy:
     """Sum the energy of all devices over [open, close], interpolating at both ends.
 
@@ -92,6 +93,7 @@ def integrate(
             close_ns=close_ns,
             gap_max_s=gap_max_s,
             update_period_s=update_period_s,
+            plausible_w=PLAUSIBLE_W[scope],
         )
         if isinstance(part, Refused):
             return invalid(part.code, f"device {device}: {part.text}")
@@ -116,10 +118,14 @@ def integrate(
         )
     checks = {d: p.cross_check for d, p in parts.items() if p.cross_check is not None}
     worst = max(checks, key=lambda device: abs(checks[device]), default=None)
-    if worst is not None and abs(checks[worst]) > rules.power_cross_check_max + uncertainty:
+    allowed = rules.power_cross_check_max + uncertainty
+    wrong = next(
+        (device for device in checks if abs(checks[device]) > allowed + parts[device].cross_check_doubt), None
+    )
+    if wrong is not None:
         return invalid(
             "cross_check",
-            f"device {worst}: sampled power is {checks[worst]:+.1%} off its energy counter",
+            f"device {wrong}: sampled power is {checks[wrong]:+.1%} off its energy counter",
             coverage,
         )
     return WindowEnergy(

@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 Scope = Literal["gpu", "gpu+hbm", "module", "board", "chassis", "rack", "wall", "simulated"]
 """What the figure includes. Only `gpu+hbm` is what the methodology divides by; others are marked."""
 
+_ACCELERATOR_W = (3.0, 20_000.0)
+PLAUSIBLE_W: dict[Scope, tuple[float, float]] = {
+    "gpu": _ACCELERATOR_W,
+    "gpu+hbm": _ACCELERATOR_W,
+    "module": _ACCELERATOR_W,
+    "board": _ACCELERATOR_W,
+    "simulated": _ACCELERATOR_W,
+    "chassis": (3.0, 200_000.0),
+    "rack": (3.0, 1e7),
+    "wall": (3.0, 1e7),
+}
+"""The mean power of one device, in each scope; beyond it a unit is wrong, as 0.7 W or 700 kW of a GPU are."""
+
 PowerCode = Literal[
     "no_source",
     "not_measured",

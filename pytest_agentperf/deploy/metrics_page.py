@@ -64,7 +64,7 @@ def read_page(text: str) -> Page:
     if not engines:
         raise NoMetrics("its page of metrics is no inference engine's that is known")
     try:
-        samples = parse("\n".join(_WANTED.findall(text)))
+        samples = parse("\n".join(_WANTED.findall(text)).encode())
     except NotPrometheusText as error:
         raise MetricsUnreadable(str(error)) from None
     simulated = f"\n{SIM_MARK}{{" in text

@@ -133,6 +133,7 @@ def _energy(series: PowerSeries, source: PowerSource, rules: Ruleset) -> WindowE
         devices_expected=len(source.devices),
         update_period_s=source.update_period_s or 0.0,
         rules=rules.model_copy(update=_LENIENT),
+        scope=source.scope,
     )
 
 

@@ -76,12 +76,13 @@ def serve(parent: Parent, frames: FrameWriter) -> None:
         return
     try:
         frames.write(Kind.OPENED, source.model_dump_json().encode())
-        period_s = max(spec["interval_s"], source.update_period_s or 0.0)
+        update_s = source.update_period_s or 0.0
+        schedule = Schedule(round(spec["interval_s"] * NS_PER_S), round(update_s * NS_PER_S))
         command: int | None = START
         while command is not None:
             command = parent.command()
             if command == START:
-                command = _phase(reader, parent, frames, round(period_s * NS_PER_S))
+                command = _phase(reader, parent, frames, schedule)
     finally:
         reader.close()
 
@@ -93,7 +94,7 @@ def make(spec: dict[str, Any]) -> PowerReader:
     return reader
 
 
-def _phase(reader: PowerReader, parent: Parent, frames: FrameWriter, period_ns: int) -> int | None:
+def _phase(reader: PowerReader, parent: Parent, frames: FrameWriter, schedule: Schedule) -> int | None:
     """Sample until the next command, and once more then; returns the command."""
     told: set[tuple[str, str | None]] = set()
 
@@ -106,7 +107,7 @@ def _phase(reader: PowerReader, parent: Parent, frames: FrameWriter, period_ns: 
 
     frames.new_phase()
     frames.states(Kind.BEFORE, reader.states())
-    schedule = Schedule(monotonic_ns(), period_ns)
+    schedule.start(monotonic_ns())
     while True:
         sample()
         now_ns = monotonic_ns()

@@ -43,13 +43,19 @@ class ExporterReader(HttpReader):
 def _kind(dialect: Dialect) -> Kind:
     def rows(url: str, body: bytes) -> list[Row]:
         try:
-            found = dialect.rows(parse(body.decode()))
+            found = dialect.rows(parse(body, dialect.names))
+            if not found:
+                # What it is instead, for the message.
+                parse(body)
         except UnicodeDecodeError:
             raise NoRows("sends no text") from None
         except NotPrometheusText as error:
             raise NoRows(f"sends no Prometheus text: {error}") from None
         if not found:
             raise NoRows(f"shows no {dialect.wanted}: does it collect them?")
+        if not body.endswith(b"\n"):
+            # The format's last line has an end; without one a value may lack digits.
+            raise NoRows("sends a text that is cut off in its last line")
         return found
 
     return Kind(
@@ -77,4 +83,5 @@ def _dialect(config: ExporterPower | PrometheusPower) -> Dialect:
             remedy="name power (W, mW, kW), energy (J, mJ, kJ, Wh, kWh) or both",
         )
     wanted = " or ".join(f"{metric.name} with labels {metric.labels}" for metric in metrics)
-    return Dialect("prometheus", config.scope, metric_rows(config), wanted, config.update_period_s)
+    names = tuple(metric.name for metric in metrics)
+    return Dialect("prometheus", config.scope, metric_rows(config), names, wanted, config.update_period_s)

@@ -39,12 +39,17 @@ _SLOWS = {
 }
 
 
+_DCGM = "DCGM_FI_DEV_"
+
+
 class Dialect(NamedTuple):
     """One kind of exporter."""
 
     source: str
     scope: Scope
     rows: Callable[[Sequence[Sample]], list[Row]]
+    names: tuple[str, ...]
+    """What the names begin with of all metrics that are read."""
     wanted: str
     """What an answer must hold, for messages."""
     period_unseen_s: float
@@ -55,7 +60,7 @@ def _dcgm_rows(samples: Iterable[Sample]) -> list[Row]:
     best: dict[str, dict[str, Sample]] = {}
     for sample in samples:
         labels = sample.labels
-        if not sample.name.startswith("DCGM_FI_DEV_") or "gpu" not in labels:
+        if not sample.name.startswith(_DCGM) or "gpu" not in labels:
             continue
         key = labels.get("UUID") or labels.get("uuid") or f"{labels.get('Hostname')}/{labels['gpu']}"
         of_device = best.setdefault(key, {})
@@ -67,8 +72,8 @@ def _dcgm_rows(samples: Iterable[Sample]) -> list[Row]:
 
 
 def _dcgm_row(metrics: dict[str, Sample]) -> tuple[Row, str] | None:
-    power = metrics.get("DCGM_FI_DEV_POWER_USAGE") or metrics.get("DCGM_FI_DEV_POWER_USAGE_INSTANT")
-    energy = metrics.get("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION")
+    power = metrics.get(f"{_DCGM}POWER_USAGE") or metrics.get(f"{_DCGM}POWER_USAGE_INSTANT")
+    energy = metrics.get(f"{_DCGM}TOTAL_ENERGY_CONSUMPTION")
     first = power or energy
     if first is None:
         return None
@@ -81,17 +86,18 @@ def _dcgm_row(metrics: dict[str, Sample]) -> tuple[Row, str] | None:
         firmware=labels.get("DCGM_FI_DEV_VBIOS_VERSION"),
     )
     _set(row, power, energy, 1.0, 1e-3, _is_dcgm_blank)
-    row.power_cap_w = _other(metrics.get("DCGM_FI_DEV_POWER_MGMT_LIMIT"))
-    row.clock_mhz = _other(metrics.get("DCGM_FI_DEV_SM_CLOCK"))
-    row.memory_clock_mhz = _other(metrics.get("DCGM_FI_DEV_MEM_CLOCK"))
-    row.temperature_c = _other(metrics.get("DCGM_FI_DEV_GPU_TEMP"))
+    row.power_cap_w = _other(metrics.get(f"{_DCGM}POWER_MGMT_LIMIT"))
+    row.clock_mhz = _other(metrics.get(f"{_DCGM}SM_CLOCK"))
+    row.memory_clock_mhz = _other(metrics.get(f"{_DCGM}MEM_CLOCK"))
+    row.temperature_c = _other(metrics.get(f"{_DCGM}GPU_TEMP"))
     bits = _other(
-        metrics.get("DCGM_FI_DEV_CLOCKS_EVENT_REASONS") or metrics.get("DCGM_FI_DEV_CLOCK_THROTTLE_REASONS")
+        metrics.get(f"{_DCGM}CLOCKS_EVENT_REASONS") or metrics.get(f"{_DCGM}CLOCK_THROTTLE_REASONS")
     )
     row.throttle_reasons = tuple(name for bit, name in _SLOWS.items() if int(bits or 0) & bit)
     return row, labels.get("Hostname", "")
 
 
+_AMD_PREFIX = "amd_"
 _AMD_POWER = ("gpu_package_power", "gpu_power_usage", "gpu_average_package_power")
 
 
@@ -100,7 +106,7 @@ def _amd_rows(samples: Iterable[Sample]) -> list[Row]:
     for sample in samples:
         labels = sample.labels
         # The exporter can be told to put a prefix before all names.
-        name = sample.name.removeprefix("amd_")
+        name = sample.name.removeprefix(_AMD_PREFIX)
         partition = labels.get("gpu_partition_id") or labels.get("partition_id") or "0"
         # Only the first partition has the sensors of the whole accelerator; the others say 0.
         if "gpu_id" in labels and partition == "0":
@@ -161,6 +167,19 @@ DCGM = Dialect(
     "dcgm-exporter",
     "gpu+hbm",
     _dcgm_rows,
+    tuple(
+        f"{_DCGM}{name}"
+        for name in (
+            "POWER_USAGE",
+            "TOTAL_ENERGY_CONSUMPTION",
+            "POWER_MGMT_LIMIT",
+            "SM_CLOCK",
+            "MEM_CLOCK",
+            "GPU_TEMP",
+            "CLOCKS_EVENT_REASONS",
+            "CLOCK_THROTTLE_REASONS",
+        )
+    ),
     "DCGM_FI_DEV_POWER_USAGE or DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
     30.0,
 )
@@ -168,6 +187,11 @@ AMD = Dialect(
     "AMD device-metrics-exporter",
     "gpu+hbm",
     _amd_rows,
+    tuple(
+        f"{prefix}{name}"
+        for prefix in ("", _AMD_PREFIX)
+        for name in (*_AMD_POWER, "gpu_energy_consumed", "gpu_junction_temperature")
+    ),
     f"gpu_energy_consumed or one of {', '.join(_AMD_POWER)}",
     30.0,
 )

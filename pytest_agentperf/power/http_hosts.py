@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
+from base64 import b64encode
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-import httpx
-
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import PowerError
+from pytest_agentperf.power.http_connection import HttpConnection, NotAnswered
 from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:
@@ -42,16 +42,18 @@ class HttpHosts:
         body_bytes_max: int,
         request_s: float,
         accept: str,
-        auth: httpx.BasicAuth | None = None,
+        authorization: str | None = None,
         verify_tls: bool = True,
     ) -> None:
-        self._body_bytes_max = body_bytes_max
-        self._request_s = request_s
-        context = _tls(verify_tls) if any(url.startswith("https:") for url in urls) else False
+        context = _tls(verify_tls) if any(url.startswith("https:") for url in urls) else None
         # Compressed bodies could unpack to any size.
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
-        self._clients = {
-            url: httpx.Client(timeout=request_s, trust_env=False, verify=context, auth=auth, headers=headers)
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        self._connections = {
+            url: HttpConnection(
+                url, headers=headers, request_s=request_s, body_bytes_max=body_bytes_max, context=context
+            )
             for url in urls
         }
         self._threads = ThreadPoolExecutor(min(len(urls), _THREADS_MAX), thread_name_prefix="power")
@@ -64,7 +66,7 @@ class HttpHosts:
         failed, its host is not asked again.
         """
         arrived = self._collect()
-        for url in self._clients:
+        for url in self._connections:
             if url not in self._running:
                 self._running[url] = self._threads.submit(self._get, url)
         wait(self._running.values(), timeout=wait_s)
@@ -72,9 +74,9 @@ class HttpHosts:
 
     def close(self) -> None:
         """Close all connections."""
-        for client in self._clients.values():
-            client.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for connection in self._connections.values():
+            connection.close()
 
     def _collect(self) -> list[Fetched]:
         done = [url for url, running in self._running.items() if running.done()]
@@ -84,34 +86,10 @@ class HttpHosts:
         sent_ns = monotonic_ns()
         body = refused = None
         try:
-            body, refused = self._body(url, sent_ns)
-        except httpx.TimeoutException:
-            refused = self._late()
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, RuntimeError) as error:
-            said = str(error).rstrip(".") or type(error).__name__
-            refused = f"cannot be reached ({said}): is it running, and is the port open?"
+            body = self._connections[url].get()
+        except NotAnswered as error:
+            refused = str(error)
         return Fetched(url, (sent_ns + monotonic_ns()) // 2, body, refused)
-
-    def _body(self, url: str, sent_ns: int) -> tuple[bytes | None, str | None]:
-        with self._clients[url].stream("GET", url) as response:
-            if response.status_code != 200:
-                return None, _status(response)
-            if response.headers.get("content-encoding", "identity") != "identity":
-                return None, "sends a compressed body though none was asked for"
-            body = bytearray()
-            for part in response.iter_raw():
-                body += part
-                if len(body) > self._body_bytes_max:
-                    return (
-                        None,
-                        f"sends more than {self._body_bytes_max // 2**20} MiB: is this the right URL?",
-                    )
-                if monotonic_ns() - sent_ns > self._request_s * 1e9:
-                    return None, self._late()
-            return bytes(body), None
-
-    def _late(self) -> str:
-        return f"did not answer within {self._request_s:g} s"
 
 
 def wait_s(interval_s: float) -> float:
@@ -125,10 +103,8 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc
 
 
-def credentials(
-    urls: Sequence[str], user_env: str | None, password_env: str | None
-) -> httpx.BasicAuth | None:
-    """Return the user and password that two environment variables hold; raises PowerError that shows neither."""
+def credentials(urls: Sequence[str], user_env: str | None, password_env: str | None) -> str | None:
+    """Return the header for the user and password in two environment variables; raises PowerError, showing neither."""
     if user_env is None and password_env is None:
         return None
     values = []
@@ -146,7 +122,7 @@ def credentials(
             raise PowerError(
                 "a password is not sent over http", where=host_of(url), remedy="use the https URL"
             )
-    return httpx.BasicAuth(*values)
+    return "Basic " + b64encode(":".join(values).encode()).decode()
 
 
 def _is_loopback(url: str) -> bool:
@@ -163,12 +139,3 @@ def _tls(verify: bool) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _status(response: httpx.Response) -> str:
-    status = response.status_code
-    if status in (401, 403):
-        return f"refuses access (HTTP {status}): check the user and password"
-    if 300 <= status < 400:
-        return f"redirects (HTTP {status}), which is not followed: give the final URL"
-    return f"answers HTTP {status}"

@@ -15,8 +15,6 @@ from pytest_agentperf.power.reader import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import httpx
-
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.power import DeviceState, PowerProblem
     from pytest_agentperf.power.rows import Row
@@ -57,7 +55,7 @@ class HttpReader:
         interval_s: float,
         update_period_s: float | None,
         devices: Sequence[str] = (),
-        auth: Callable[[], httpx.BasicAuth | None] = lambda: None,
+        authorization: Callable[[], str | None] = lambda: None,
         verify_tls: bool = True,
         clock: BlockingClock | None = None,
         watch_s: float = WATCH_S,
@@ -66,7 +64,7 @@ class HttpReader:
         self._urls = urls
         self._interval_s = interval_s
         self._wanted = devices
-        self._auth = auth
+        self._authorization = authorization
         self._verify_tls = verify_tls
         self._clock = clock or RealClock()
         self._watch_s = watch_s
@@ -93,7 +91,7 @@ class HttpReader:
             body_bytes_max=self._kind.body_bytes_max,
             request_s=self._kind.request_s,
             accept=self._kind.accept,
-            auth=self._auth(),
+            authorization=self._authorization(),
             verify_tls=self._verify_tls,
         )
         first = self._first()

@@ -115,4 +115,5 @@ class Metering:
             devices_expected=devices,
             update_period_s=period_s,
             rules=rules,
+            scope=source.scope,
         )

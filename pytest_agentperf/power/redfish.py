@@ -45,7 +45,7 @@ class RedfishReader(HttpReader):
             config.urls,
             interval_s=config.interval_s,
             update_period_s=config.update_period_s,
-            auth=lambda: credentials(config.urls, config.user_env, config.password_env),
+            authorization=lambda: credentials(config.urls, config.user_env, config.password_env),
             verify_tls=config.verify_tls,
             clock=clock,
             watch_s=watch_s,

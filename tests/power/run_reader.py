@@ -17,6 +17,7 @@ from pytest_agentperf.config.power import AmdsmiPower, NvmlPower
 from pytest_agentperf.core.errors import PowerError
 from pytest_agentperf.power.amdsmi import AmdsmiReader
 from pytest_agentperf.power.nvml import NvmlReader
+from pytest_agentperf.power.schedule import Schedule
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock
@@ -53,12 +54,13 @@ def run(request: dict[str, Any], chosen: list[str]) -> dict[str, Any]:
         return {"error": error.what, "remedy": error.remedy, "modules_left": left}
     before = power.states()
     rows: list[Any] = []
-    next_ns = clock.now_ns()
-    end_ns = next_ns + round(request["seconds"] * 1e9)
-    while (now_ns := clock.now_ns()) <= end_ns:
+    schedule = Schedule(round(request["interval_s"] * 1e9), round((source.update_period_s or 0) * 1e9))
+    schedule.start(clock.now_ns())
+    end_ns = clock.now_ns() + round(request["seconds"] * 1e9)
+    while clock.now_ns() <= end_ns:
         rows += power.read()
-        next_ns += round(request["interval_s"] * 1e9)
-        clock.sleep(max(0.0, (next_ns - now_ns) / 1e9))
+        now_ns = clock.now_ns()
+        clock.sleep((schedule.next_ns(now_ns) - now_ns) / 1e9)
     found = {
         "source_said": source.model_dump(),
         "rows": rows,

@@ -33,20 +33,24 @@ for name in sys.argv[1:]:
 """Where the members of the package's structures are; of an array, at most the first eight bytes."""
 
 
-def skip_without(package: str) -> None:
-    """Skip the test if a package cannot be run against a stub here."""
+PACKAGES = {"nvml": "pynvml", "old nvml": "pynvml", "amdsmi": "amdsmi"}
+
+
+def missing(name: str) -> str | None:
+    """Return why a package cannot be run against its stub here; None if it can."""
     if sys.platform != "linux":
-        pytest.skip("the stubs are built for Linux")
+        return "the stubs are built for Linux"
     if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+        return "gcc is not installed"
+    package = PACKAGES[name]
+    return None if importlib.util.find_spec(package) else f"{package} is not installed"
 
 
 @cache
 def library(name: str) -> Path:
     """Build a stub, once per process, and return the folder that makes the package find it."""
-    skip_without("amdsmi" if name == "amdsmi" else "pynvml")
+    if reason := missing(name):
+        pytest.skip(reason)
     folder = Path(_BUILT.name, name)
     if name == "amdsmi":
         return build_amdsmi(folder)

@@ -117,6 +117,12 @@ class Scenario:
         assert self._process.returncode == 0, out
         return [Found(self.t0_ns, **result) for result in json.loads(out)]
 
+    def end(self) -> None:
+        """End it, if nobody waited for it."""
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.communicate()
+
 
 def true_energy_j(device: str, open_s: float, close_s: float) -> float:
     """The energy of a stub's device between two moments, in closed form."""

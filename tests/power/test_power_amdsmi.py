@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from stub_libraries import build_amdsmi, skip_without
+from stub_libraries import build_amdsmi, missing
 from stub_readers import HOST, Found, Scenario
 
 from pytest_agentperf.config.power import AmdsmiPower
@@ -161,7 +162,9 @@ def test_problems_are_told_once_and_others_are_read_on(faulty: Found) -> None:
     assert len({(code, device) for code, device, _ in faulty.problems}) == len(faulty.problems)
     assert faulty.problems_again == []
     assert faulty.codes(f"{HOST}/0") == set()
-    assert len(faulty.times_s(f"{HOST}/0")) == 101
+    gaps_s = [b - a for a, b in pairwise(faulty.times_s(f"{HOST}/0"))]
+    assert len(gaps_s) > 90
+    assert max(gaps_s) < 0.16
 
 
 def test_amdsmi_is_started_again_after_a_reset(tmp_path: Path) -> None:
@@ -169,7 +172,10 @@ def test_amdsmi_is_started_again_after_a_reset(tmp_path: Path) -> None:
         "amdsmi", "constant:300,uninitialised=5", seconds=10, clock=tmp_path / "clock"
     ).found()
     assert found.codes(f"{HOST}/0") == {"unreachable"}
-    assert len(found.rows) == 100  # one reading was missed
+    gaps_s = [b - a for a, b in pairwise(found.times_s(f"{HOST}/0"))]
+    # One reading was missed.
+    assert sum(gap > 0.16 for gap in gaps_s) <= 1
+    assert max(gaps_s) < 0.31
 
 
 def test_states_tell_what_slowed_the_device_down(tmp_path: Path) -> None:
@@ -200,7 +206,8 @@ def test_no_devices_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(Path("/opt/rocm").exists(), reason="ROCm is installed")
 def test_without_rocm_each_import_fails_alike_and_leaves_nothing(tmp_path: Path) -> None:
-    skip_without("amdsmi")
+    if reason := missing("amdsmi"):
+        pytest.skip(reason)
     found = Scenario("amdsmi", library=tmp_path / "none", clock=tmp_path / "clock", choices=((), ())).found()
     for one in found:
         assert one.error is not None
@@ -212,7 +219,8 @@ def test_without_rocm_each_import_fails_alike_and_leaves_nothing(tmp_path: Path)
 
 
 def test_a_package_of_another_version_than_rocm_is_told(tmp_path: Path) -> None:
-    skip_without("amdsmi")
+    if reason := missing("amdsmi"):
+        pytest.skip(reason)
     rocm = build_amdsmi(tmp_path / "rocm", leave_out="amdsmi_get_gpu_kfd_info")
     (found,) = Scenario("amdsmi", library=rocm, clock=tmp_path / "clock").found()
     assert found.error is not None

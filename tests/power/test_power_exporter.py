@@ -194,6 +194,8 @@ def test_a_host_that_hangs_becomes_a_problem(
         (b"<html>Not here</html>", "sends no Prometheus text: line 1"),
         (b"\xff\xfe\x00", "sends no text"),
         (b"up 1\n", "shows no DCGM_FI_DEV_POWER_USAGE"),
+        (b'DCGM_FI_DEV_POWER_USAGE{gpu="0"} 5', "is cut off in its last line"),
+        (b'DCGM_FI_DEV_POWER_USAGE{gpu="0"} 5,1\n', "sends no Prometheus text: line 1"),
         (b"x" * (9 * 2**20), "sends more than 8 MiB"),
     ],
 )

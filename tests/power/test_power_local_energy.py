@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import stub_libraries
 from stub_readers import HOST, Found, Scenario, true_energy_j
 
 from pytest_agentperf.core.energy import WindowEnergy, integrate
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06 as RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SOURCES = ("nvml", "amdsmi")
 COUNTED = ("constant:300,update=0.02", "ramp:100,500,9,update=0.02", "square:100,500,1.4,update=0.02")
 """Devices with a counter."""
-SAMPLED = ("constant:300,nocounter=1", "ramp:100,500,9,nocounter=1", "square:100,500,10,nocounter=1")
+SAMPLED = (
+    "constant:300,nocounter=1",
+    "ramp:100,500,9,nocounter=1",
+    "square:100,500,10,nocounter=1",
+)
 _QUARTER_S = 0.35
 """Of the fast square: far from its edges."""
 
@@ -50,33 +56,49 @@ def first_quarter_s(found: Found) -> float:
     return (found.times_s(f"{HOST}/0")[0] // 1.4 + 1) * 1.4 + _QUARTER_S
 
 
-def test_ten_seconds_of_real_time() -> None:
-    # All at once: they wait most of the time.
-    started = [
-        (devices, Scenario(source, *devices, seconds=12))
-        for source in SOURCES
-        for devices in (COUNTED, SAMPLED)
-    ]
-    for devices, scenario in started:
-        (found,) = scenario.found()
-        open_s = first_quarter_s(found)
-        for index, device in enumerate(devices):
-            truth_j = true_energy_j(device, open_s, open_s + 10)
-            # A busy machine may leave gaps; a counter counts on over them.
-            energy = window(found, index, open_s, 10, gap_max_s=5, uncertainty_max=0.1)
-            what = f"{found.source.source}: {device}: {energy}"
-            assert energy.energy_j is not None, what
-            assert energy.uncertainty is not None, what
-            if devices is COUNTED:
-                assert energy.method == "energy counter", what
-                assert energy.uncertainty < 0.01, what
-            if devices is COUNTED or not device.startswith("square"):
-                assert energy.energy_j == pytest.approx(truth_j, rel=0.005), what
-            else:
-                # Steps, sampled ten times a second over ten seconds: too short, and it says so.
-                strict = window(found, index, open_s, 10, gap_max_s=5)
-                assert strict.invalid_code == "window_too_short", what
-                assert abs(energy.energy_j / truth_j - 1) < energy.uncertainty, what
+@pytest.fixture(scope="module")
+def ten_seconds() -> Iterator[dict[tuple[str, tuple[str, ...]], Scenario]]:
+    """Twelve seconds of every source that can be run here, all at once: they wait most of the time."""
+    started: dict[tuple[str, tuple[str, ...]], Scenario] = {}
+    try:
+        for source in SOURCES:
+            if not stub_libraries.missing(source):
+                started |= {(source, d): Scenario(source, *d, seconds=12) for d in (COUNTED, SAMPLED)}
+        yield started
+    finally:
+        for scenario in started.values():
+            scenario.end()
+
+
+@pytest.mark.parametrize("devices", [COUNTED, SAMPLED], ids=["counted", "sampled"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_ten_seconds_of_real_time(
+    source: str,
+    devices: tuple[str, ...],
+    ten_seconds: dict[tuple[str, tuple[str, ...]], Scenario],
+) -> None:
+    if reason := stub_libraries.missing(source):
+        pytest.skip(reason)
+    (found,) = ten_seconds[source, devices].found()
+    open_s = first_quarter_s(found)
+    for index, device in enumerate(devices):
+        truth_j = true_energy_j(device, open_s, open_s + 10)
+        # A busy machine may leave gaps; a counter counts on over them.
+        energy = window(found, index, open_s, 10, gap_max_s=5, uncertainty_max=0.5)
+        what = f"{found.source.source}: {device}: {energy}"
+        assert energy.energy_j is not None, what
+        assert energy.uncertainty is not None, what
+        if devices is COUNTED:
+            assert energy.method == "energy counter", what
+            assert energy.uncertainty < 0.02, what
+        if devices is COUNTED or not device.startswith("square"):
+            assert energy.energy_j == pytest.approx(truth_j, rel=0.005), what
+        else:
+            # Steps, sampled ten times a second over ten seconds: too short, and it says so.
+            strict = window(found, index, open_s, 10, gap_max_s=5)
+            assert strict.invalid_code == "window_too_short", what
+            # Two standard deviations are stated; real time must not fail a test once in twenty.
+            assert abs(energy.energy_j / truth_j - 1) < 2 * energy.uncertainty, what
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -85,9 +107,10 @@ def test_ten_minutes_in_virtual_time(source: str, tmp_path: Path) -> None:
         "constant:300,update=0.1,power_update=0.1",
         "ramp:100,500,400,update=0.1,power_update=0.1",
         "square:100,500,0.73,update=0.02",
-        "square:100,500,45.3,update=0.1,power_update=0.1",
+        "square:100,500,45.37,update=0.1,power_update=0.1",
         "ramp:100,500,400,nocounter=1,power_update=0.1",
-        "square:100,500,45.3,nocounter=1,power_update=0.1",
+        "square:100,500,45.37,nocounter=1,power_update=0.1",
+        "square:100,500,0.7,nocounter=1",
     )
     (found,) = Scenario(source, *devices, seconds=603, clock=tmp_path / "clock").found()
     assert found.source.update_period_s == pytest.approx(0.1, rel=0.05)
@@ -97,10 +120,9 @@ def test_ten_minutes_in_virtual_time(source: str, tmp_path: Path) -> None:
         assert energy.coverage == 1
         truth_j = true_energy_j(device, 2.345, 602.345)
         assert energy.energy_j == pytest.approx(truth_j, rel=0.005), device
-        if energy.method == "energy counter":
-            assert energy.energy_j is not None
-            assert energy.uncertainty is not None
-            assert abs(energy.energy_j / truth_j - 1) <= energy.uncertainty, device
+        assert energy.energy_j is not None
+        assert energy.uncertainty is not None
+        assert abs(energy.energy_j / truth_j - 1) <= energy.uncertainty, device
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -211,7 +212,9 @@ def test_problems_are_told_once(faulty: Found) -> None:
 
 def test_a_lost_device_does_not_keep_others_from_being_read(faulty: Found) -> None:
     assert max(faulty.times_s(f"{HOST}/11")) < 5.1
-    assert len(faulty.times_s(f"{HOST}/0")) == 101
+    gaps_s = [b - a for a, b in pairwise(faulty.times_s(f"{HOST}/0"))]
+    assert len(gaps_s) > 90
+    assert max(gaps_s) < 0.16
     # What a lost device cannot tell of its state is not made up.
     state = faulty.states("after")[-1]
     assert (state.device, state.clock_mhz, state.temperature_c) == (f"{HOST}/11", None, None)
@@ -221,7 +224,10 @@ def test_nvml_is_started_again_after_a_reset(tmp_path: Path) -> None:
     (found,) = Scenario("nvml", "constant:300,uninitialised=5", seconds=10, clock=tmp_path / "clock").found()
     assert found.codes(f"{HOST}/0") == {"unreachable"}
     assert max(found.times_s(f"{HOST}/0")) > 10
-    assert len(found.rows) == 100  # one reading was missed
+    gaps_s = [b - a for a, b in pairwise(found.times_s(f"{HOST}/0"))]
+    # One reading was missed.
+    assert sum(gap > 0.16 for gap in gaps_s) <= 1
+    assert max(gaps_s) < 0.31
 
 
 def test_states_tell_what_slowed_the_gpu_down(tmp_path: Path) -> None:

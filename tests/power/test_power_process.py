@@ -23,7 +23,6 @@ from pytest_agentperf.power.child_process import Collected
 from pytest_agentperf.power.frames import FrameBuffer, FrameWriter, Kind
 from pytest_agentperf.power.process import ProcessSampler, ReaderSpec
 from pytest_agentperf.power.reader import Reading
-from pytest_agentperf.power.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -294,24 +293,6 @@ def test_it_yields_to_the_load(sampler_of: Any) -> None:
     sampler.open()
     assert sampler.pid is not None
     assert os.getpriority(os.PRIO_PROCESS, sampler.pid) > os.getpriority(os.PRIO_PROCESS, 0)
-
-
-@given(
-    st.integers(1, 10**9),
-    st.lists(st.integers(0, 5 * 10**9), min_size=1, max_size=50),
-)
-def test_the_schedule_never_repeats_a_moment_and_never_makes_up(period_ns: int, steps: list[int]) -> None:
-    start_ns = now_ns = 10**15
-    schedule = Schedule(start_ns, period_ns)
-    moments = []
-    for step_ns in steps:
-        moment_ns = schedule.next_ns(now_ns)
-        assert moment_ns > now_ns
-        assert (moment_ns - start_ns) % period_ns == 0
-        moments.append(moment_ns)
-        # It wakes there, or a little too early, and what it does takes its time.
-        now_ns = max(now_ns, moment_ns - 1_000) + step_ns
-    assert moments == sorted(set(moments))
 
 
 Value = st.none() | st.floats(0, 1e6)

@@ -39,19 +39,19 @@ def counters(text: str) -> str:
 
 def readme(text: str) -> str:
     with pytest.raises(NotPrometheusText) as caught:
-        parse(text)
-    (blank,) = [s for s in parse(text.replace("...\n", "")) if s.name == "DCGM_FI_DEV_MEMORY_TEMP"]
+        parse(text.encode())
+    (blank,) = [s for s in parse(text.replace("...\n", "").encode()) if s.name == "DCGM_FI_DEV_MEMORY_TEMP"]
     assert blank.value >= 2**63 - 1024
     # As power, this sentinel is refused.
     as_power = text.replace("...\n", "").replace("MEMORY_TEMP", "POWER_USAGE")
-    (row,) = DCGM.rows(parse(as_power))
+    (row,) = DCGM.rows(parse(as_power.encode()))
     assert row.power_w is None
     assert row.refused[0].code == "sentinel"
     return str(caught.value)
 
 
 def t4(text: str) -> tuple[list[float | None], float | None, str | None, str | None]:
-    (row,) = DCGM.rows(parse(text))
+    (row,) = DCGM.rows(parse(text.encode(), DCGM.names))
     return [row.power_w], row.energy_j, row.name, row.driver
 
 
