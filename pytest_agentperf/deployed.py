@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.client_error import ClientError, chunks_per_s
 from pytest_agentperf.core.errors import EndpointError, LoadError, LoadLimitError
+from pytest_agentperf.core.kept import NOTHING_KEPT
 from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.metrics import PhaseMetrics, measure
 from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseSpec, PhaseStatus, Stage, StopRule, stagger_ns
 from pytest_agentperf.core.phase_status import status_of
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.server_metrics import summarise
+from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
 from pytest_agentperf.load.sse import decode
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server, ServerMetrics
+    from pytest_agentperf.core.ports import AnswerCheck, BlockingClock, LoadPool, Server, ServerMetrics
     from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.server_metrics import ServerSeries
     from pytest_agentperf.core.slo import SloTier
@@ -65,6 +67,7 @@ class Deployed:
         clock: BlockingClock,
         server_metrics: ServerMetrics | None = None,
         calibrate: Callable[[Any, int, float], Calibration] | None = None,
+        answer_check: AnswerCheck | None = None,
     ) -> None:
         """`calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none."""
         self.name = name
@@ -79,6 +82,7 @@ class Deployed:
         self._clock = clock
         self._server_metrics = server_metrics
         self._measure_client = calibrate
+        self._answer_check = answer_check
         self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
         self._metering: Metering | None = None
@@ -161,7 +165,8 @@ class Deployed:
                 self._server_metrics.start()
             idle, idle_span = self._wait_idle()
             pool = self._workers()
-            start_ns = pool.start_phase(self._spec(kind, n_agents, phase, attempt))
+            spec = self._spec(kind, n_agents, phase, attempt)
+            start_ns = pool.start_phase(spec)
             state = Phase(
                 n_agents, StopRule.for_warmup(rules) if warmup else StopRule.from_ruleset(rules), start_ns
             )
@@ -202,7 +207,11 @@ class Deployed:
                 speed_percent=rules.output_speed_percentile,
             )
         invalid = tuple(self._invalid_reasons(columns, load, idle, rules))
+        recounted = TokenVerification()
         if metrics is not None and not warmup:
+            if self._answer_check is not None:
+                recounted = self._answer_check.check(spec, columns, pool.kept_answers())
+                invalid += recounted.invalid
             invalid += tuple(self._client_doubts(pool, n_agents, columns, metrics, load, tiers))
         timed_out = state is not None and state.timed_out
         energy, power = metering.judge(sampled, window=(open_ns, close_ns), idle=idle_span, rules=rules)
@@ -223,6 +232,7 @@ class Deployed:
             energy=energy,
             power=power,
             server=None if server is None else summarise(server, open_ns=open_ns, close_ns=close_ns),
+            tokens=recounted,
             load=load,
             invalid=invalid,
             verdicts=tuple(
@@ -251,6 +261,9 @@ class Deployed:
             trajectories=self._trajectories,
             failure_wait_ns=round(self.settings.ruleset.failure_wait_s * NS_PER_S),
             tool_delay_cap_ns=round(self.settings.ruleset.tool_delay_max_s * NS_PER_S),
+            keep=NOTHING_KEPT
+            if self._answer_check is None or kind == "warmup"
+            else self._answer_check.keep_rule(n_agents),
         )
 
     def _follow(

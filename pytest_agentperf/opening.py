@@ -21,6 +21,7 @@ from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.power.metering import Metering
 from pytest_agentperf.power.open import open_sampler
 from pytest_agentperf.sim.process import SimServer
+from pytest_agentperf.verification import TokenCheck
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
@@ -142,6 +143,13 @@ def open_deployment(
         clock=clock,
         server_metrics=ScrapedMetrics(lambda: server.open_metrics()),
         calibrate=partial(_calibrate, dataset.prepared.ids, settings.ruleset.calibration_s),
+        answer_check=TokenCheck(
+            Segments(dataset.folder),
+            BodyRules(model, parameters, settings.ruleset.max_tokens, settings.ruleset.output_length),
+            settings.ruleset,
+            tokenizer=settings.suite.tokenizer,
+            unverifiable=_unverifiable(server, settings),
+        ),
     )
     try:
         server.start()
@@ -158,6 +166,15 @@ def open_deployment(
         deployed.close()
         raise
     return deployed
+
+
+def _unverifiable(server: Server, settings: RunSettings) -> str | None:
+    """Return why no text tells how many tokens an answer has."""
+    if server.simulated:
+        return "simulated answers are of no model's tokens"
+    if settings.ruleset.output_length == "exact":
+        return "answers that are forced to a length go on behind their ends, where their text shows nothing"
+    return None
 
 
 def _calibrate(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_agentperf.core.ports import TokenCounter
+    from pytest_agentperf.load.keeping import AnswerKeeper
     from pytest_agentperf.load.loop import Loop
 
 
@@ -60,11 +61,15 @@ class HttpReplay:
         """Have all bodies in memory: a page that must be read from disk would delay the reads behind it."""
         self._segments.touch()
 
-    def client(self, loop: Loop, nonce: str, url: str | None) -> HttpClient:
+    def client(
+        self, loop: Loop, nonce: str, url: str | None, keeper: AnswerKeeper | None = None
+    ) -> HttpClient:
         """Return a client whose prefixes are made from `nonce`; to another `url` it sends no headers of ours."""
         self._bodies.nonce = nonce
         target = self._target if url is None else Target(url)
-        return HttpClient(loop, target, self._bodies.build, self._timeouts, counter=self._counter)
+        return HttpClient(
+            loop, target, self._bodies.build, self._timeouts, counter=self._counter, keeper=keeper
+        )
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn."""

@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each room and what it may import; every room may import itself.
 SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
-COMPOSED = {"calibration", "capacity", "deployed", "encoding", "opening", "worker"}
+COMPOSED = {"calibration", "capacity", "deployed", "encoding", "opening", "verification", "worker"}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "clock": {""},
@@ -29,7 +29,17 @@ ALLOWED: dict[str, set[str]] = {
     "calibration": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
-    "opening": {"", *BELOW_SIBLINGS, *SIBLINGS, "calibration", "deployed", "encoding", "worker"},
+    "verification": {"", *BELOW_SIBLINGS, *SIBLINGS},
+    "opening": {
+        "",
+        *BELOW_SIBLINGS,
+        *SIBLINGS,
+        "calibration",
+        "deployed",
+        "encoding",
+        "verification",
+        "worker",
+    },
     "capacity": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},

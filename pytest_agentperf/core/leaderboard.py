@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,11 @@ from pytest_agentperf.core.power import PowerSource
 from pytest_agentperf.core.ruleset import Deviation, Ruleset
 from pytest_agentperf.core.server_metrics import ServerSummary
 from pytest_agentperf.core.slo import SloTier
+from pytest_agentperf.core.token_check import TokenVerification, combined
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _Item = TypeVar("_Item")
 
@@ -28,7 +32,7 @@ class PhaseResult(_Model):
 
     phase: int
     attempt: int
-    kind: Literal["warmup", "ramp", "bisect", "confirm", "fixed"]
+    kind: Literal["warmup", "ramp", "bisect", "confirm", "fixed", "accuracy"]
     deployment: str
     n_agents: int
     start_ns: int
@@ -46,6 +50,7 @@ class PhaseResult(_Model):
     power: PhasePower = PhasePower()
     server: ServerSummary | None = None
     """What the server says of itself over the window; None where nobody asked it."""
+    tokens: TokenVerification = TokenVerification()
     load: dict[str, Any]
     """What the load generator says of itself: workers, loop lag, CPU."""
     invalid: tuple[InvalidReason, ...]
@@ -118,7 +123,8 @@ class Entry(_Model):
     """Per deployment: what every request carried besides its messages."""
     power_source: dict[str, PowerSource]
     """Per deployment: where power was read, in which scope, of which devices."""
-    token_verification: str
+    token_verification: TokenVerification
+    """Of the measured phases together: the first that deviates or is not verified speaks for all."""
     simulated: bool
     complete: Flag
     valid: Flag
@@ -163,12 +169,18 @@ def _join(old: Entry, new: Entry) -> Entry:
             "request_parameters": {**old.request_parameters, **new.request_parameters},
             "power_source": {**old.power_source, **new.power_source},
             "simulated": old.simulated or new.simulated,
+            "token_verification": combined_verification([phases[number] for number in sorted(phases)]),
             **{
                 name: _flag(_union(getattr(old, name).reasons, getattr(new, name).reasons))
                 for name in ("complete", "valid", "comparable")
             },
         }
     )
+
+
+def combined_verification(phases: Sequence[PhaseResult]) -> TokenVerification:
+    """Return what the token counts of all measured phases say together."""
+    return combined([phase.tokens for phase in phases if phase.verdicts and phase.metrics is not None])
 
 
 def _with_absent_tiers(entry: Entry) -> Entry:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pytest_agentperf.core.kept import NOTHING_KEPT, KeepRule
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 
-PhaseKind = Literal["warmup", "ramp", "bisect", "confirm", "fixed"]
+PhaseKind = Literal["warmup", "ramp", "bisect", "confirm", "fixed", "accuracy"]
 
 
 class Stage(StrEnum):
@@ -79,6 +81,8 @@ class PhaseSpec:
     failure_wait_ns: int
     tool_delay_cap_ns: int | None = None
     """The longest tool delay: longer ones are cut to it."""
+    keep: KeepRule = NOTHING_KEPT
+    """Which answers are kept for a look at their text after the phase."""
 
     def start_offset_ns(self, agent: int) -> int:
         """Return when the agent sends its first request, after the start of the phase."""

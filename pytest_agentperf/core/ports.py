@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_agentperf.core.kept import KeepRule, KeptAnswer
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
     from pytest_agentperf.core.power import PowerSeries, PowerSource
     from pytest_agentperf.core.records import Answer, RequestColumns, RequestKey
     from pytest_agentperf.core.server_metrics import ServerReading, ServerSeries
+    from pytest_agentperf.core.token_check import TokenVerification
     from pytest_agentperf.core.trajectory import Message, Trajectory
 
 
@@ -128,6 +130,18 @@ class PromptTokenCounter(TokenCounter, Protocol):
         """Return the exact number of tokens of a chat request's prompt."""
 
 
+class AnswerCheck(Protocol):
+    """Holds what the server says of its answers against their text, after a phase."""
+
+    def keep_rule(self, n_agents: int) -> KeepRule:
+        """Return which answers of a phase at `n_agents` it wants to see."""
+
+    def check(
+        self, spec: PhaseSpec, columns: RequestColumns, kept: Sequence[KeptAnswer]
+    ) -> TokenVerification:
+        """Return what the phase's records and kept answers show."""
+
+
 class PowerSampler(Protocol):
     """Reads the power of a deployment's accelerators while a phase runs."""
 
@@ -171,6 +185,9 @@ class LoadPool(Protocol):
 
     def stop_phase(self) -> RequestColumns:
         """Stop all agents, close their connections and return the phase's records."""
+
+    def kept_answers(self) -> Sequence[KeptAnswer]:
+        """Return the answers that were kept in the phase that was stopped last, as its `keep` asked."""
 
     def describe(self) -> Mapping[str, Any]:
         """Return what the result discloses about the load generator."""

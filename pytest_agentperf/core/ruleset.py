@@ -58,6 +58,12 @@ class Ruleset(BaseModel):
     error_rate: float | None = Field(default=None, gt=0, lt=1)
     """α of verdicts with confidence; None: point estimates."""
     token_deviation_max: float = Field(ge=0)
+    token_outliers_max: float = Field(ge=0, le=1)
+    """The share of sampled answers whose own token count may be off by more than `token_deviation_max`."""
+    token_sample: int = Field(ge=0)
+    """About how many answers of a phase are kept and recounted."""
+    prompt_sample: int = Field(ge=0)
+    """About how many prompts."""
     client_lag_p99_max_s: float = Field(gt=0)
     calibration_s: float = Field(gt=0)
     """How long each calibration of the load generator holds its load."""
@@ -111,6 +117,9 @@ AA_AGENTPERF_2026_06 = Ruleset(
     ttft_percentile=95.0,
     output_speed_percentile=25.0,
     token_deviation_max=0.02,
+    token_outliers_max=0.1,
+    token_sample=200,
+    prompt_sample=32,
     client_lag_p99_max_s=0.05,
     calibration_s=5.0,
     client_error_max=0.005,
@@ -155,6 +164,9 @@ DEMO_1 = Ruleset(
     ttft_percentile=95.0,
     output_speed_percentile=25.0,
     token_deviation_max=0.02,
+    token_outliers_max=0.1,
+    token_sample=200,
+    prompt_sample=32,
     client_lag_p99_max_s=0.05,
     calibration_s=1.0,
     client_error_max=0.005,

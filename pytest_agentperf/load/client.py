@@ -16,6 +16,7 @@ from pytest_agentperf.core.redact import redact
 from pytest_agentperf.load.address import Addresses
 from pytest_agentperf.load.answer import answer_of
 from pytest_agentperf.load.connection import Connection
+from pytest_agentperf.load.keeping import KeptResponse
 from pytest_agentperf.load.response import Response
 from pytest_agentperf.load.shape import Shapes
 from pytest_agentperf.tls import ssl_context
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.ports import TokenCounter
     from pytest_agentperf.core.records import Answer, RequestKey
+    from pytest_agentperf.load.keeping import AnswerKeeper
     from pytest_agentperf.load.loop import Loop
 
 _SWEEP_STEPS = 20
@@ -59,11 +61,13 @@ class HttpClient:
         timeouts: Timeouts,
         *,
         counter: TokenCounter | None = None,
+        keeper: AnswerKeeper | None = None,
     ) -> None:
         """Resolve the host; where that fails, every request will say so."""
         self.loop = loop
         self.timeouts = timeouts
         self.counter = counter
+        self.keeper = keeper
         self.shapes = Shapes()
         self._build_body = build_body
         parts = urlsplit(target.url)
@@ -93,7 +97,9 @@ class HttpClient:
         body = self._build_body(key)
         # One copy, from the segments' join to the kernel's: at 500 kB a body that is felt.
         request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
-        exchange = Exchange(self, key, on_answer, request, len(body))
+        keeper = self.keeper
+        kept = keeper is not None and keeper.wants(key)
+        exchange = Exchange(self, key, on_answer, request, len(body), kept=kept)
         self._in_flight.add(exchange)
         exchange.start(self._idle.pop(key.agent, None))
         return exchange
@@ -113,6 +119,12 @@ class HttpClient:
         self._in_flight.discard(exchange)
         if connection is not None and connection.open:
             self._idle[exchange.key.agent] = connection
+
+    def keep(self, exchange: Exchange) -> None:
+        """Keep a whole answer that is in the sample."""
+        response = exchange.response
+        if self.keeper is not None and isinstance(response, KeptResponse):
+            self.keeper.keep(exchange.key, response, response.content().first_text)
 
     def scrub(self, text: str) -> str:
         """Return the text without the secrets that a server may echo."""
@@ -138,6 +150,7 @@ class Exchange:
     __slots__ = (
         "_client",
         "_connection",
+        "_kept",
         "_on_answer",
         "_request",
         "_t_connect_ns",
@@ -161,6 +174,8 @@ class Exchange:
         on_answer: Callable[[Answer], None],
         request: bytes,
         body_bytes: int,
+        *,
+        kept: bool = False,
     ) -> None:
         self.key = key
         self.body_bytes = body_bytes
@@ -177,6 +192,7 @@ class Exchange:
         self._client = client
         self._on_answer = on_answer
         self._request = request
+        self._kept = kept
         self._connection: Connection | None = None
         self._t_connect_ns = self.t_sent_ns
 
@@ -204,8 +220,12 @@ class Exchange:
 
     def _carry(self) -> bool:
         assert self._connection is not None
-        loop = self._client.loop
-        self.response = Response(loop.memory, loop.view, self._client.shapes)
+        client = self._client
+        memory, view = client.loop.memory, client.loop.view
+        if self._kept and client.keeper is not None:
+            self.response = client.keeper.response(memory, view, client.shapes)
+        else:
+            self.response = Response(memory, view, client.shapes)
         return self._connection.carry(self._request, self.response, self)
 
     def cancel(self) -> None:
@@ -305,7 +325,10 @@ class Exchange:
 
     def _deliver(self) -> None:
         if not (self.cancelled or self._client.closed):
-            self._on_answer(answer_of(self, self._client.counter, self._client.scrub))
+            answer = answer_of(self, self._client.counter, self._client.scrub)
+            if self._kept and answer.failure is None:
+                self._client.keep(self)
+            self._on_answer(answer)
 
 
 def _head(target: Target, host: str, port: int, path: str) -> bytes:

@@ -14,6 +14,7 @@ import execnet
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
+from pytest_agentperf.core.kept import KeptAnswer
 from pytest_agentperf.core.phase import PhaseEvents
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.load.limits import agents_within, cores, local_ports
@@ -66,6 +67,7 @@ class LocalPool:
         self._group = execnet.Group()
         self._workers: list[_Worker] = []
         self._health: list[Mapping[str, float]] = []
+        self._kept: list[KeptAnswer] = []
         try:
             # What is wrong with the installation is wrong in every worker: see it now.
             self._grow(workers or 1)
@@ -119,7 +121,7 @@ class LocalPool:
         `urls`: endpoints to use in this phase instead of the configured one, spread over the workers. Raises
         LoadError if a worker does not start, LoadLimitError if this machine's limits do not carry so many agents.
         """
-        self._health = []
+        self._health, self._kept = [], []
         # A full collection takes tens of milliseconds, perhaps on a worker's core.
         gc.collect()
         gc.freeze()
@@ -180,10 +182,17 @@ class LocalPool:
                     f"{len(self._workers) - len(parts)} load workers gave no records within {_RECORDS_TIMEOUT_S:g} s",
                     remedy="check this machine's memory and CPU; use more workers",
                 ) from None
+            if frame[0] == "kept":
+                self._kept += [KeptAnswer(*answer) for answer in frame[1]]
             if frame[0] == "records":
                 parts.append(RequestColumns.from_wire(frame[1]))
                 self._health.append(frame[2])
         return RequestColumns.concatenate(parts)
+
+    def kept_answers(self) -> list[KeptAnswer]:
+        """Return the answers that the workers kept in the phase that was stopped last."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def describe(self) -> dict[str, Any]:
         """Return the workers and, after a phase, their worst loop lag and their CPU."""

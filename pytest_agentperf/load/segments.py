@@ -80,6 +80,11 @@ class Segments:
         delays: list[int] = self._turns[turns.start : turns.stop, TOOL_DELAY_NS].tolist()
         return delays
 
+    @property
+    def turns_mean(self) -> float:
+        """Return the mean number of turns of a trajectory."""
+        return len(self._turns) / max(1, len(self._numbers))
+
     def without_output_tokens(self) -> tuple[str, int] | None:
         """Return the first turn, as trajectory and number in it, whose answer's length was not recorded."""
         missing = np.flatnonzero(self._turns[:, OUTPUT_TOKENS] == NOT_RECORDED)

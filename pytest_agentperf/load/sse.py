@@ -101,7 +101,7 @@ class StreamDecoder:
             self._done = True
             return
         try:
-            payload = _parse(data)
+            payload = parse_event(data)
         except (ValueError, RecursionError):
             if not whole:
                 self._fail("cut", "the stream ended inside an event")
@@ -136,7 +136,8 @@ def decode(reads: Iterable[tuple[int, bytes]]) -> StreamContent:
     return decoder.finish()
 
 
-def _parse(data: bytes) -> Any:
+def parse_event(data: bytes) -> Any:
+    """Return an event's JSON; raises ValueError."""
     try:
         return orjson.loads(data)
     except ValueError:
@@ -176,23 +177,24 @@ def _output_text(delta: dict[str, Any]) -> str:
     if len(delta) == 1 and isinstance(text, str):
         return text
     parts = [
-        _text(text),
-        _text(delta.get("reasoning")),
-        _text(delta.get("reasoning_content")),
+        text_of(text),
+        text_of(delta.get("reasoning")),
+        text_of(delta.get("reasoning_content")),
     ]
     for call in delta.get("tool_calls") or ():
         function = call.get("function") or {}
-        parts += [function.get("name") or "", _text(function.get("arguments"))]
+        parts += [function.get("name") or "", text_of(function.get("arguments"))]
     return "".join(parts)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return the text of a delta's field, whether it is plain, in parts or JSON."""
     if not value:
         return ""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(_text(part.get("text") or part.get("thinking")) for part in value)
+        return "".join(text_of(part.get("text") or part.get("thinking")) for part in value)
     return json.dumps(value)
 
 

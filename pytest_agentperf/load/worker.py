@@ -3,7 +3,8 @@
 Frames are plain values, so that a worker may live in a process of this machine or on another host:
 
     controller → worker   ("phase", spec, agent_ids, start_ns, url) · ("close", close_ns) · ("stop",) · None: end
-    worker → controller   ("ready", info) · ("events", …) every 100 ms · ("records", columns, health) · ("error", text)
+    worker → controller   ("ready", info) · ("events", …) every 100 ms · ("error", text)
+                          ("kept", answers), none or several · ("records", columns, health)
 
 `url` is None, or another endpoint than the configured one for this phase: the null server's.
 """
@@ -19,18 +20,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import AgentPerfError
+from pytest_agentperf.core.kept import KeepRule, KeptAnswer
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.load.driver import Driver
 from pytest_agentperf.load.health import Health
+from pytest_agentperf.load.keeping import AnswerKeeper
 from pytest_agentperf.load.limits import raise_descriptor_limit, widen_descriptor_table
 from pytest_agentperf.load.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_agentperf.core.ports import InferenceClient
 
 EVENTS_INTERVAL_NS = NS_PER_S // 10
+_KEPT_FRAME_BYTES = 4 << 20
 
 
 class Channel(Protocol):
@@ -49,8 +53,10 @@ class Replay(Protocol):
     def make_ready(self) -> None:
         """Do what must not be done while a phase runs; before the first phase, and after each."""
 
-    def client(self, loop: Loop, nonce: str, url: str | None) -> InferenceClient:
-        """Return a client for one phase, to the configured endpoint or to another."""
+    def client(
+        self, loop: Loop, nonce: str, url: str | None, keeper: AnswerKeeper | None = None
+    ) -> InferenceClient:
+        """Return a client for one phase, to the configured endpoint or to another; `keeper` keeps some answers."""
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn."""
@@ -102,9 +108,12 @@ class Worker:
         else:
             assert kind == "stop"
             records = self._phase.stop()
+            kept = self._phase.keeper.take()
             self._phase = None
             # Before the records go out: with them the controller is free to start the next phase.
             self._replay.make_ready()
+            for answers in _kept_frames(kept):
+                self._channel.send(("kept", answers))
             self._channel.send(("records", *records))
             gc.collect()
 
@@ -125,10 +134,11 @@ class _RunningPhase:
         start_ns: int,
         url: str | None,
     ) -> None:
-        spec = PhaseSpec(**{**spec_fields, "trajectories": tuple(spec_fields["trajectories"])})
+        spec = spec_from_wire(spec_fields)
         self._loop = loop
         self._channel = channel
-        self._client = replay.client(loop, spec.nonce, url)
+        self.keeper = AnswerKeeper(spec.nonce, spec.keep)
+        self._client = replay.client(loop, spec.nonce, url, self.keeper if spec.keep.share else None)
         self.driver = Driver(
             spec, agent_ids, clock=loop, client=self._client, tool_delays_ns=replay.tool_delays_ns
         )
@@ -180,4 +190,27 @@ def events_from_wire(fields: dict[str, Any]) -> PhaseEvents:
 
 def spec_to_wire(spec: PhaseSpec) -> dict[str, Any]:
     """Return a phase's specification as plain values."""
-    return {**asdict(spec), "trajectories": list(spec.trajectories)}
+    return {**asdict(spec), "trajectories": list(spec.trajectories), "keep": tuple(spec.keep)}
+
+
+def spec_from_wire(fields: dict[str, Any]) -> PhaseSpec:
+    """Rebuild the specification from `spec_to_wire`."""
+    return PhaseSpec(
+        **{**fields, "trajectories": tuple(fields["trajectories"]), "keep": KeepRule(*fields["keep"])}
+    )
+
+
+def _kept_frames(kept: Iterable[KeptAnswer]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the answers in frames of a bounded size, as plain values."""
+    frame: list[tuple[Any, ...]] = []
+    size = 0
+    for answer in kept:
+        if frame and size + len(answer.body) > _KEPT_FRAME_BYTES:
+            yield frame
+            frame, size = [], 0
+        # Half a surrogate pair, which JSON can carry, would not travel.
+        first_text = answer.first_text.encode("utf-8", "replace").decode()
+        frame.append(tuple(answer._replace(first_text=first_text)))
+        size += len(answer.body)
+    if frame:
+        yield frame

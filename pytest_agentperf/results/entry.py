@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.core.leaderboard import DatasetInfo, Entry, Flag, PhaseResult, Seeds, TierResult
+from pytest_agentperf.core.leaderboard import (
+    DatasetInfo,
+    Entry,
+    Flag,
+    PhaseResult,
+    Seeds,
+    TierResult,
+    combined_verification,
+)
 from pytest_agentperf.core.ruleset import Deviation
 from pytest_agentperf.core.verdict import Verdict
 
@@ -71,7 +79,7 @@ def build_entry(
         *dataset_deviations(settings, name=dataset.name, official=dataset.official),
         *isolation,
     )
-    token_verification = "not verified: this version does not recount the answers"
+    token_verification = combined_verification(phases)
     incomparable = []
     if deviations:
         incomparable.append(f"deviations from the ruleset: {', '.join(d.rule for d in deviations)}")
@@ -85,7 +93,9 @@ def build_entry(
         for name, source in power_sources.items()
         if not source.measured and not simulated
     ]
-    incomparable += [f"token counts {token_verification}", "accuracy not verified"]
+    if token_verification.status != "verified":
+        incomparable.append(f"token counts {token_verification}")
+    incomparable.append("accuracy not verified")
     unfinished = [f"{t.tier.name}: {t.reason}" for t in tiers if not t.complete]
     invalid = [f"{t.tier.name}: {t.reason}" for t in tiers if t.verdict is Verdict.INVALID]
     return Entry(

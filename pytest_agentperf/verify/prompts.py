@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.verify.rendering import RENDERERS, renderer_for
-from pytest_agentperf.verify.rendering.template import template_renderer
+from pytest_agentperf.verify.rendering.template import load_template, template_renderer
 from pytest_agentperf.verify.tokens import open_counter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_agentperf.core.ports import TokenCounter
     from pytest_agentperf.core.trajectory import Message
     from pytest_agentperf.verify.rendering import Renderer
-    from pytest_agentperf.verify.tokens import FastTokenCounter
 
 TEMPLATE = "template"
 _KNOWN_MAX = 500_000
@@ -25,10 +25,15 @@ _KNOWN_MAX = 500_000
 class PromptCounter:
     """A `PromptTokenCounter`; text between special tokens is tokenised once where that gives the same count."""
 
-    def __init__(self, counter: FastTokenCounter, render: Renderer) -> None:
+    def __init__(
+        self, counter: TokenCounter, render: Renderer, render_answered: Renderer | None = None
+    ) -> None:
+        """`render_answered` renders a conversation that ends with an answer; by default `render` does."""
         self._counter = counter
         self._render = render
-        self._splits = _added_tokens(counter.tokenizer)
+        self._render_answered = render_answered or render
+        tokenizer = getattr(counter, "tokenizer", None)
+        self._splits = [] if tokenizer is None else _added_tokens(tokenizer)
         self._known: dict[bytes, int] = {}
 
     def count(self, text: str) -> int:
@@ -43,7 +48,21 @@ class PromptCounter:
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
     ) -> int:
         """Return the number of tokens of a chat request's prompt; raises DatasetError if it cannot be rendered."""
-        text = self._render(messages, tools)
+        return self._tokens(self._render(messages, tools))
+
+    def answer_tokens(self, message: Message, *, must_hold: Sequence[str] = ()) -> int | None:
+        """Return the tokens of an answer, from where the model began to write to the token that ends it.
+
+        None where the rendering does not go on where the prompt ended, or lacks one of the texts it must hold.
+        """
+        question: list[Message] = [{"role": "user", "content": "?"}]
+        prompt, whole = self._render(question, None), self._render_answered([*question, message], None)
+        answer = whole[len(prompt) :].rstrip()
+        if not whole.startswith(prompt) or not all(text in answer for text in must_hold):
+            return None
+        return self._tokens(answer)
+
+    def _tokens(self, text: str) -> int:
         if not self._splits:
             return self._counter.count(text)
         pieces = [text.encode("utf-8", "replace").decode()]
@@ -75,7 +94,20 @@ def open_prompt_counter(tokenizer: str, *, rendering: str | None = None) -> Prom
             f"no prompt rendering named {name!r}", remedy="use one of " + ", ".join((TEMPLATE, *RENDERERS))
         )
     counter = open_counter(tokenizer)
-    return PromptCounter(counter, template_renderer(tokenizer) if name == TEMPLATE else RENDERERS[name])
+    return PromptCounter(counter, *renderers(tokenizer, name))
+
+
+def renderers(
+    tokenizer: str, name: str, variables: Mapping[str, Any] | None = None, *, download: bool = True
+) -> tuple[Renderer, Renderer]:
+    """Return the renderers of prompts and of answered conversations; `variables` are the chat template's."""
+    if name != TEMPLATE:
+        return RENDERERS[name], RENDERERS[name]
+    template = load_template(tokenizer, download=download)
+    return (
+        template_renderer(template, tokenizer, variables=variables),
+        template_renderer(template, tokenizer, answered=True, variables=variables),
+    )
 
 
 def _added_tokens(tokenizer: Any) -> list[re.Pattern[str]]:

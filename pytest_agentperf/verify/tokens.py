@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.verify.slow_tokens import SlowTokenCounter, open_slow_counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import TokenCounter
 
 TOKENIZER_FILE = "tokenizer.json"
+_OTHER_FILES = ("tokenizer_config.json", "tokenizer.model", "vocab.json", "tiktoken.model")
+"""What only transformers reads."""
 _BATCH_CHARACTERS = 2**21
 """A batch's encodings are held at once, about 50 bytes a character."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -45,7 +49,7 @@ class LazyTokenCounter:
 
     def __init__(self, tokenizer: str) -> None:
         self._name = tokenizer
-        self._counter: FastTokenCounter | None = None
+        self._counter: TokenCounter | None = None
 
     def count(self, text: str) -> int:
         """Return the number of tokens; raises ConfigError if the tokenizer cannot be had."""
@@ -55,21 +59,40 @@ class LazyTokenCounter:
         """Return `count` of each text; raises ConfigError if there are texts and no tokenizer."""
         return self._loaded().count_many(texts) if texts else []
 
-    def _loaded(self) -> FastTokenCounter:
+    def _loaded(self) -> TokenCounter:
         if self._counter is None:
             self._counter = open_counter(self._name)
         return self._counter
 
 
-def open_counter(tokenizer: str) -> FastTokenCounter:
+def open_counter(tokenizer: str) -> FastTokenCounter | SlowTokenCounter:
     """Load a tokenizer from a folder, or from the hub, downloading it; raises ConfigError saying what is missing."""
+    return _open(tokenizer, download=True)
+
+
+def _open(tokenizer: str, *, download: bool) -> FastTokenCounter | SlowTokenCounter:
     path = _folder(tokenizer)
+    if path is not None and not (path / TOKENIZER_FILE).is_file():
+        return open_slow_counter(str(path), download=False)
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ConfigError("tokenizers are not installed", where=tokenizer, remedy=_EXTRA) from error
-    file = path / TOKENIZER_FILE if path is not None else _hub_file(tokenizer, download=True)
+    try:
+        file = path / TOKENIZER_FILE if path is not None else _hub_file(tokenizer, download=download)
+    except _NoSuchFile:
+        return open_slow_counter(tokenizer, download=download)
     return FastTokenCounter(_read(Tokenizer, file))
+
+
+def tokenizer_digest(tokenizer: str) -> str | None:
+    """Return the SHA-256 of a tokenizer's file, None if it has no `tokenizer.json` or is not here."""
+    try:
+        path = _folder(tokenizer)
+        file = path / TOKENIZER_FILE if path is not None else _hub_file(tokenizer, download=False)
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except (ConfigError, OSError):
+        return None
 
 
 def load_counter(tokenizer: str | None) -> TokenCounter | None:
@@ -82,14 +105,14 @@ def load_counter(tokenizer: str | None) -> TokenCounter | None:
         return None
     path = _folder(tokenizer)
     try:
-        from tokenizers import Tokenizer
+        import tokenizers  # noqa: F401
     except ImportError:
         return None
-    if path is not None:
-        return FastTokenCounter(_read(Tokenizer, path / TOKENIZER_FILE))
     try:
-        return FastTokenCounter(_read(Tokenizer, _hub_file(tokenizer, download=False)))
+        return _open(tokenizer, download=False)
     except ConfigError:
+        if path is not None:
+            raise
         return None
 
 
@@ -97,7 +120,7 @@ def _folder(tokenizer: str) -> Path | None:
     """Return the folder that is named, None for a hub name; raises ConfigError for a folder without a tokenizer."""
     path = Path(tokenizer).expanduser()
     if path.is_dir():
-        if not (path / TOKENIZER_FILE).is_file():
+        if not any((path / name).is_file() for name in (TOKENIZER_FILE, *_OTHER_FILES)):
             raise ConfigError(
                 f"no {TOKENIZER_FILE} in it", where=str(path), remedy="name a tokenizer's folder"
             )
@@ -125,7 +148,7 @@ def _hub_file(name: str, *, download: bool) -> Path:
         remedy = f"download its {TOKENIZER_FILE} elsewhere and name the folder"
         raise ConfigError(what, where=name, remedy=remedy) from error
     except errors.EntryNotFoundError as error:
-        raise ConfigError(
+        raise _NoSuchFile(
             f"has no {TOKENIZER_FILE} on the hub",
             where=name,
             remedy="name a model with the same tokenizer that has one; a tokenizer's code is never run",
@@ -137,6 +160,10 @@ def _hub_file(name: str, *, download: bool) -> Path:
             where=name,
             remedy="check the name, the network and, for a gated model, HF_TOKEN",
         ) from error
+
+
+class _NoSuchFile(ConfigError):
+    """The hub has the name, but no `tokenizer.json` for it."""
 
 
 def _read(tokenizer_class: Any, file: Path) -> Any:

@@ -31,6 +31,8 @@ from pytest_agentperf.load.worker import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_agentperf.load.keeping import AnswerKeeper
+
 SPEC = PhaseSpec(
     phase=2,
     attempt=1,
@@ -77,7 +79,9 @@ class Scripted:
     def make_ready(self) -> None:
         self.made_ready.append(len(self.nonces))
 
-    def client(self, loop: Loop, nonce: str, url: str | None) -> ScriptedClient:
+    def client(
+        self, loop: Loop, nonce: str, url: str | None, keeper: AnswerKeeper | None = None
+    ) -> ScriptedClient:
         self.nonces.append(nonce)
         self.urls.append(url)
         client = ScriptedClient(loop, lambda _: (3 * MS, {"prompt_tokens": 1, "output_tokens": 1}))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from pytest_agentperf.core.kept import KeptAnswer
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
     from pytest_agentperf.core.phase import PhaseEvents, PhaseKind, PhaseSpec, PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock
@@ -189,6 +190,9 @@ class VirtualPool:
 
     def stop_phase(self) -> RequestColumns:
         return self.driver.stop()
+
+    def kept_answers(self) -> list[KeptAnswer]:
+        return []
 
     def describe(self) -> Mapping[str, Any]:
         return self.health

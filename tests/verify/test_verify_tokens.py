@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 import types
@@ -8,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.verify.tokens import FastTokenCounter, LazyTokenCounter, load_counter, open_counter
+from pytest_agentperf.verify.tokens import (
+    FastTokenCounter,
+    LazyTokenCounter,
+    load_counter,
+    open_counter,
+    tokenizer_digest,
+)
 
 DEEPSEEK_V4 = Path(__file__).parents[3] / "shared" / "data" / "tokenizers" / "deepseek-v4"
 
@@ -91,13 +98,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
     client.errors = errors  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
     monkeypatch.setitem(sys.modules, "tokenizers", types.SimpleNamespace(Tokenizer=None))
+    monkeypatch.setitem(sys.modules, "transformers", None)
 
 
 @pytest.mark.parametrize(
     ("fails", "problem"),
     [
         ("LocalEntryNotFoundError", "not in the cache, and the hub cannot be reached"),
-        ("EntryNotFoundError", r"has no tokenizer\.json on the hub"),
+        ("EntryNotFoundError", r"has no tokenizer\.json, and transformers.* is not installed"),
         ("HfHubHTTPError", r"cannot be had from the hub: 401 Client Error\.$"),
     ],
 )
@@ -108,6 +116,59 @@ def test_a_hub_that_fails(fails: str, problem: str, monkeypatch: pytest.MonkeyPa
     assert re.search(problem, caught.value.what)
     assert caught.value.remedy
     assert load_counter("org/model") is None
+
+
+class Letters:
+    """A tokenizer of transformers that has a token for every letter, and takes no half of a surrogate pair."""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[str]:
+        assert not add_special_tokens
+        text.encode()
+        return list(text)
+
+
+def transformers_with(monkeypatch: pytest.MonkeyPatch, found: object) -> list[tuple[str, bool]]:
+    """Put a transformers in place that loads `found`, or raises it; returns what it is asked for."""
+    asked: list[tuple[str, bool]] = []
+
+    class AutoTokenizer:
+        @staticmethod
+        def from_pretrained(name: str, *, trust_remote_code: bool, local_files_only: bool) -> object:
+            assert not trust_remote_code
+            asked.append((name, local_files_only))
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(AutoTokenizer=AutoTokenizer))
+    return asked
+
+
+def test_a_folder_with_another_kind_of_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tokenizers", reason="the extra `tokenizers` is not installed")
+    (tmp_path / "tokenizer.model").touch()
+    asked = transformers_with(monkeypatch, Letters())
+    for counter in (open_counter(str(tmp_path)), load_counter(str(tmp_path))):
+        assert counter is not None
+        assert counter.count_many(["abc", "", "half \ud83d"]) == [3, 0, 6]
+    assert asked == [(str(tmp_path), True)] * 2
+    assert tokenizer_digest(str(tmp_path)) is None
+
+
+def test_a_hub_name_with_another_kind_of_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, "EntryNotFoundError")
+    asked = transformers_with(monkeypatch, Letters())
+    assert open_counter("org/model").count("ab") == 2
+    assert asked == [("org/model", False)]
+    transformers_with(monkeypatch, ValueError("needs code of its own\nmore"))
+    with pytest.raises(ConfigError, match=r"cannot load it: needs code of its own$"):
+        open_counter("org/model")
+
+
+def test_a_tokenizers_digest(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert tokenizer_digest(str(tmp_path)) == hashlib.sha256(b"{}").hexdigest()
+    assert tokenizer_digest("./nowhere") is None
 
 
 def test_a_real_tokenizer() -> None:

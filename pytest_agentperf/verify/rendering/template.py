@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.verify.rendering import Renderer
 
 
-def template_renderer(tokenizer: str) -> Renderer:
-    """Return a renderer for a folder or hub name with a chat template; raises ConfigError if there is none."""
+def load_template(tokenizer: str, *, download: bool = True) -> Any:
+    """Return the tokenizer of a folder or hub name that has a chat template; raises ConfigError if there is none."""
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -26,7 +26,9 @@ def template_renderer(tokenizer: str) -> Renderer:
         ) from error
     try:
         # Code from a tokenizer's repository is never run.
-        loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+        loaded = AutoTokenizer.from_pretrained(
+            tokenizer, trust_remote_code=False, local_files_only=not download
+        )
     except (OSError, ValueError, ImportError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(
@@ -39,13 +41,22 @@ def template_renderer(tokenizer: str) -> Renderer:
             remedy="name a model that has one, or its encoding: see docs/datasets.md",
         )
 
+    return loaded
+
+
+def template_renderer(
+    loaded: Any, tokenizer: str, *, answered: bool = False, variables: Mapping[str, Any] | None = None
+) -> Renderer:
+    """Return a renderer by a loaded template; `answered`: of conversations that end with the model's answer."""
+
     def render(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> str:
         try:
             text = loaded.apply_chat_template(
                 [_as_served(message) for message in messages],
                 tools=list(tools) if tools else None,
-                add_generation_prompt=True,
+                add_generation_prompt=not answered,
                 tokenize=False,
+                **(variables or {}),
             )
         # A template is a program of its author's: it raises what it likes, for roles in an order it dislikes.
         except Exception as error:
