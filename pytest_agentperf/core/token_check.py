@@ -25,7 +25,9 @@ FLOOR_TOKENS = 4
 """What a single answer may differ by, however short: a model's tokens need not be those that its text is cut into."""
 MIN_OUTLIER_ANSWERS = 20
 """Of fewer answers a share says nothing."""
-_COUNTS_REMEDY = "see that the suite names the served model's tokenizer, and that nothing between rewrites usage or answers"
+_COUNTS_REMEDY = (
+    "see that the suite's tokenizer is the served model's, and that no proxy rewrites usage or answers"
+)
 
 
 class Recount(NamedTuple):

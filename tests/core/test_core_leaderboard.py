@@ -22,6 +22,7 @@ from pytest_agentperf.core.leaderboard import (
 from pytest_agentperf.core.power import PowerSource
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06, Deviation
 from pytest_agentperf.core.slo import SloTier
+from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason, Verdict, judge
 
 METER = PowerSource(source="nvml", scope="gpu+hbm", measured=True, update_period_s=0.1, devices=())
@@ -112,7 +113,7 @@ def entry(*tiers: TierResult, system: Any = "s", edition: Any = "e1", **changes:
         "output_length": "natural",
         "request_parameters": {"main": {"temperature": 1.0}},
         "power_source": {"main": METER},
-        "token_verification": "none",
+        "token_verification": TokenVerification(),
         "simulated": False,
         "complete": YES,
         "valid": YES,

@@ -56,6 +56,9 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "output_speed_percentile": 25.0,
         "error_rate": None,  # §4.14: official verdicts are point estimates
         "token_deviation_max": 0.02,  # §4.20
+        "token_outliers_max": 0.1,
+        "token_sample": 200,
+        "prompt_sample": 32,
         "client_lag_p99_max_s": 0.05,  # §4.20: the client's budget
         "calibration_s": 5.0,
         "client_error_max": 0.005,

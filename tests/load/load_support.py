@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.trajectory import Trajectory
     from pytest_agentperf.load.client import Exchange
     from pytest_agentperf.load.connection import Connection
+    from pytest_agentperf.load.keeping import AnswerKeeper
 
 T = TypeVar("T")
 
@@ -317,10 +318,13 @@ def connected(
     timeouts: Timeouts = PATIENT,
     counter: TokenCounter | None = None,
     build_body: Callable[[RequestKey], bytes] | None = None,
+    keeper: AnswerKeeper | None = None,
     **target: Any,
 ) -> Iterator[Client]:
     loop = Loop()
-    http = HttpClient(loop, Target(url, **target), build_body or body, timeouts, counter=counter)
+    http = HttpClient(
+        loop, Target(url, **target), build_body or body, timeouts, counter=counter, keeper=keeper
+    )
     try:
         yield Client(http)
     finally:

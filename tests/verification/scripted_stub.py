@@ -1,0 +1,134 @@
+"""A server over real sockets that says what a script tells it, truthfully or not; its tokens are words."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODEL = "stub"
+
+
+class Said(NamedTuple):
+    """One answer: its text, and what the server claims of it."""
+
+    content: str
+    output_tokens: int
+    prompt_tokens: int = 1_000
+    reasoning: str = ""
+    call: tuple[str, str] | None = None
+    finish_reason: str = "stop"
+
+
+Script: TypeAlias = "Callable[[dict[str, Any], int], Said]"
+"""From a request's body and the requests in flight, this one included, to the answer."""
+
+
+class Stub:
+    """Runs until the test ends; `script` may be changed at any time."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.in_flight = 0
+        self.bodies: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.server = _Server(("127.0.0.1", 0), _Handler)
+        self.server.stub = self
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+
+    def answer(self, body: dict[str, Any], send: Callable[[bytes], object]) -> None:
+        with self._lock:
+            self.in_flight += 1
+            said = self.script(body, self.in_flight)
+        try:
+            for event in events(said):
+                send(event)
+        finally:
+            with self._lock:
+                self.in_flight -= 1
+
+
+def events(said: Said) -> Iterator[bytes]:
+    def event(value: object) -> bytes:
+        return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+    def delta(finish: str | None = None, **fields: Any) -> bytes:
+        return event({"id": "r", "choices": [{"index": 0, "delta": fields, "finish_reason": finish}]})
+
+    yield delta(role="assistant", content="")
+    for name, text in (("reasoning_content", said.reasoning), ("content", said.content)):
+        for word in text.split(" ") if text else ():
+            yield delta(**{name: f"{word} "})
+    if said.call is not None:
+        name, arguments = said.call
+        yield delta(tool_calls=[{"index": 0, "id": "c", "function": {"name": name, "arguments": arguments}}])
+    yield delta(said.finish_reason)
+    counts = {"prompt_tokens": said.prompt_tokens, "completion_tokens": said.output_tokens}
+    yield event({"id": "r", "choices": [], "usage": counts})
+    yield b"data: [DONE]\n\n"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+    stub: Stub
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up at the end of a phase is none."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        found = self.path == "/v1/models"
+        body = json.dumps({"data": [{"id": MODEL}]} if found else {}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.stub.bodies.append(body)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.server.stub.answer(body, lambda part: self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part)))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def running(script: Script) -> Iterator[Stub]:
+    stub = Stub(script)
+    thread = threading.Thread(target=stub.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield stub
+    finally:
+        stub.server.shutdown()
+        thread.join()
+        stub.server.server_close()
+
+
+class Words:
+    """A `TokenCounter` for which every word is a token."""
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def count_many(self, texts: list[str]) -> list[int]:
+        return [self.count(text) for text in texts]
