@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
     from pytest_agentperf.encoding import EncodedDataset
 
 _PREFLIGHT_TOKENS = 16
