@@ -32,9 +32,6 @@ def _temporary_files_apart(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
     monkeypatch.setattr(tempfile, "tempdir", folder)
 
 
-# plugin_support lies beside the plugin's tests, and is found once these are collected.
-
-
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from plugin_support import write_tiny_dataset

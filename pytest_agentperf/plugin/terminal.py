@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.leaderboard import merge_entries
 from pytest_agentperf.results.phase_text import agents_count, dataset_text, result_text, status_text
+from pytest_agentperf.results.power_text import power_lines
 from pytest_agentperf.results.tables import notes, summary_table
 
 if TYPE_CHECKING:
@@ -206,6 +207,8 @@ def write_summary(reporter: pytest.TerminalReporter, session: AgentPerfSession) 
         reporter.write_line(summary_table(chosen))
         if reporter.verbosity >= 0:
             for entry in chosen:
+                for line in power_lines(entry):
+                    reporter.write_line(line)
                 for note in notes(entry):
                     reporter.write_line(note)
     for path in session.written:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.results.power_text import published_phase, throttled_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -157,4 +159,7 @@ def notes(entry: Entry) -> list[str]:
             for note in (tier.normalisation.notes if tier.normalisation else ())
             if note.startswith("no valid power")
         ]
+        phase = published_phase(entry, tier)
+        if phase is not None and phase.power.throttled:
+            found.append(f"{tier.tier.name}: {throttled_text(phase.power.throttled)}")
     return [f"{entry.system['name']}: {text}" for text in found]
