@@ -72,7 +72,9 @@ class SimApp:
         self._answers = AnswerModel(config)
         self._faults = FaultPlan(options.faults)
         self._latencies = Latencies()
-        self._pump = EnginePump(Engine(config, start_ns=clock.now_ns()), clock, self._on_event)
+        self._pump = EnginePump(
+            Engine(config, start_ns=clock.now_ns(), prefixes="blocks"), clock, self._on_event
+        )
         self._chats: dict[int, _Chat] = {}
         self._next_id = 0
         self._created_s = unix_time_s()

@@ -29,7 +29,7 @@ class EngineClient:
         self._build_body = build_body
         self._answers = AnswerModel(config)
         # The server's first and last chunk fix TTFT and speed; those between change nothing.
-        engine = Engine(config, start_ns=clock.now_ns(), every_chunk=False)
+        engine = Engine(config, start_ns=clock.now_ns(), every_chunk=False, prefixes="blocks")
         self._pump = EnginePump(engine, clock, self._on_event)
         self._exchanges: dict[int, _Exchange] = {}
         self._next_id = 0

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.sim.engine import Engine
 from pytest_agentperf.sim.events import EngineEvent, EngineRequest, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from pytest_agentperf.sim.engine import Engine
 
 MS = 1_000_000
 FOREVER_NS = 10**18
@@ -38,6 +37,11 @@ def request(
     request_id: int, prompt: int = 10, output: int = 1, *, hashes: Iterable[int] = (), max_tokens: int = 10**6
 ) -> EngineRequest:
     return EngineRequest(request_id, prompt, output, max_tokens, block_hashes=tuple(hashes))
+
+
+def hashing_engine(config: EngineConfig, *, start_ns: int = 0, every_chunk: bool = True) -> Engine:
+    """Return an engine that finds prefixes by the hashes of their blocks."""
+    return Engine(config, start_ns=start_ns, every_chunk=every_chunk, prefixes="blocks")
 
 
 def drain(engine: Engine) -> list[EngineEvent]:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from sim_support import FOREVER_NS, MS, amounts, drain, engine_config, request, token_times_ms
+from sim_support import FOREVER_NS, MS, amounts, drain, engine_config, hashing_engine, request, token_times_ms
 
-from pytest_agentperf.sim.engine import Engine
 from pytest_agentperf.sim.events import EngineEvent, EventKind
 
 
 def test_step_times_add_up_exactly() -> None:
-    engine = Engine(engine_config())
+    engine = hashing_engine(engine_config())
     engine.submit(request(1, prompt=100, output=3), 5 * MS)
     # Prefill 10 + 100/10 ms, then 10 + 1 ms per token.
     assert drain(engine) == [
@@ -22,14 +21,14 @@ def test_step_times_add_up_exactly() -> None:
 
 
 def test_context_slows_decode() -> None:
-    engine = Engine(engine_config(step_per_context_ktoken_ms=10.0))
+    engine = hashing_engine(engine_config(step_per_context_ktoken_ms=10.0))
     engine.submit(request(1, prompt=100, output=3), 0)
     # The second step reads 101 tokens of context, the third 102.
     assert token_times_ms(drain(engine), 1) == [20.0, 20 + 11 + 1.01, 20 + 22 + 1.01 + 1.02]
 
 
 def test_context_leaves_with_its_request() -> None:
-    engine = Engine(engine_config(step_per_context_ktoken_ms=10.0))
+    engine = hashing_engine(engine_config(step_per_context_ktoken_ms=10.0))
     ends = []
     for request_id in (1, 2, 3):
         engine.submit(request(request_id, prompt=100, output=20), request_id * 1_000 * MS)
@@ -40,14 +39,14 @@ def test_context_leaves_with_its_request() -> None:
 
 
 def test_a_late_caller_causes_no_drift() -> None:
-    engine = Engine(engine_config())
+    engine = hashing_engine(engine_config())
     engine.submit(request(1, prompt=100, output=4), 0)
     late = engine.advance(40 * MS) + engine.advance(FOREVER_NS)
     assert token_times_ms(late, 1) == [20.0, 31.0, 42.0, 53.0]
 
 
 def test_a_step_slows_with_the_batch() -> None:
-    engine = Engine(engine_config())
+    engine = hashing_engine(engine_config())
     engine.submit(request(1, prompt=10, output=30), 0)
     engine.submit(request(2, prompt=10, output=30), 0)
     times = token_times_ms(drain(engine), 1)
@@ -55,7 +54,7 @@ def test_a_step_slows_with_the_batch() -> None:
 
 
 def test_chunked_prefill_slows_decode_but_does_not_stop_it() -> None:
-    engine = Engine(engine_config(max_prefill_tokens_per_step=50))
+    engine = hashing_engine(engine_config(max_prefill_tokens_per_step=50))
     engine.submit(request(1, prompt=10, output=20), 0)
     engine.submit(request(2, prompt=120, output=1), 20 * MS)
     events = drain(engine)
@@ -66,7 +65,7 @@ def test_chunked_prefill_slows_decode_but_does_not_stop_it() -> None:
 
 
 def test_prefill_budget_is_shared_in_order_of_arrival() -> None:
-    engine = Engine(engine_config(max_prefill_tokens_per_step=50))
+    engine = hashing_engine(engine_config(max_prefill_tokens_per_step=50))
     engine.submit(request(1, prompt=80), 0)
     engine.submit(request(2, prompt=30), 0)
     events = drain(engine)
@@ -76,7 +75,7 @@ def test_prefill_budget_is_shared_in_order_of_arrival() -> None:
 
 
 def test_a_prefix_hit_shortens_the_first_token() -> None:
-    engine = Engine(engine_config())
+    engine = hashing_engine(engine_config())
     engine.submit(request(1, prompt=105, hashes=range(10)), 0)
     drain(engine)
     engine.submit(request(2, prompt=205, hashes=(*range(6), *range(50, 64))), 1_000 * MS)
@@ -89,7 +88,7 @@ def test_a_prefix_hit_shortens_the_first_token() -> None:
 
 
 def test_a_full_hit_still_computes_the_last_token() -> None:
-    engine = Engine(engine_config())
+    engine = hashing_engine(engine_config())
     for request_id in (1, 2):
         engine.submit(request(request_id, prompt=100, hashes=range(10)), 1_000 * MS * request_id)
         events = drain(engine)
@@ -98,7 +97,7 @@ def test_a_full_hit_still_computes_the_last_token() -> None:
 
 
 def test_blocks_are_shared_between_running_requests() -> None:
-    engine = Engine(engine_config(kv_blocks=14))
+    engine = hashing_engine(engine_config(kv_blocks=14))
     engine.submit(request(1, prompt=100, output=10, hashes=range(10)), 0)
     engine.advance(20 * MS)
     engine.submit(request(2, prompt=110, output=10, hashes=range(11)), 21 * MS)
@@ -110,7 +109,7 @@ def test_blocks_are_shared_between_running_requests() -> None:
 
 
 def test_a_blocked_request_comes_in_when_its_prefix_is_computed() -> None:
-    engine = Engine(engine_config(kv_blocks=17, max_prefill_tokens_per_step=60))
+    engine = hashing_engine(engine_config(kv_blocks=17, max_prefill_tokens_per_step=60))
     engine.submit(request(1, prompt=150, output=5, hashes=range(15)), 0)
     engine.submit(request(2, prompt=155, output=1, hashes=range(15)), 1)
     events = drain(engine)
@@ -120,7 +119,7 @@ def test_a_blocked_request_comes_in_when_its_prefix_is_computed() -> None:
 
 
 def test_idle_blocks_are_evicted_least_recently_used_and_end_first() -> None:
-    engine = Engine(engine_config(kv_blocks=20))
+    engine = hashing_engine(engine_config(kv_blocks=20))
     engine.submit(request(1, prompt=100, hashes=range(10)), 0)
     drain(engine)
     engine.submit(request(2, prompt=140, hashes=range(100, 114)), 1_000 * MS)
@@ -131,7 +130,7 @@ def test_idle_blocks_are_evicted_least_recently_used_and_end_first() -> None:
 
 
 def test_the_batch_limit_queues() -> None:
-    engine = Engine(engine_config(max_batch=2))
+    engine = hashing_engine(engine_config(max_batch=2))
     for request_id in (1, 2, 3):
         engine.submit(request(request_id, prompt=10, output=3), 0)
     engine.advance(12 * MS)
@@ -144,7 +143,7 @@ def test_the_batch_limit_queues() -> None:
 
 
 def test_a_long_head_of_the_queue_waits_for_blocks_and_is_not_overtaken() -> None:
-    engine = Engine(engine_config(kv_blocks=20))
+    engine = hashing_engine(engine_config(kv_blocks=20))
     engine.submit(request(1, prompt=150, output=5), 0)
     engine.submit(request(2, prompt=100, output=5), 0)
     engine.submit(request(3, prompt=10, output=5), 0)
@@ -156,7 +155,7 @@ def test_a_long_head_of_the_queue_waits_for_blocks_and_is_not_overtaken() -> Non
 
 @pytest.mark.parametrize(("prompt", "step_with_the_fourth"), [(30, 2), (29, 3), (21, 11)])
 def test_blocks_grow_with_the_context(prompt: int, step_with_the_fourth: int) -> None:
-    engine = Engine(engine_config(prefill_tokens_per_s=1e9))
+    engine = hashing_engine(engine_config(prefill_tokens_per_s=1e9))
     engine.submit(request(1, prompt=prompt, output=20), 0)
     # Step s > 1 runs from 10 + 11 (s - 2) ms on and stores the KV of the token before it.
     for step in range(2, step_with_the_fourth + 9):
@@ -165,7 +164,7 @@ def test_blocks_grow_with_the_context(prompt: int, step_with_the_fourth: int) ->
 
 
 def test_the_youngest_is_preempted_and_recomputed() -> None:
-    engine = Engine(engine_config(kv_blocks=7))
+    engine = hashing_engine(engine_config(kv_blocks=7))
     engine.submit(request(1, prompt=30, output=25, hashes=range(3)), 0)
     engine.submit(request(2, prompt=30, output=25, hashes=range(10, 13)), 0)
     events = drain(engine)
@@ -183,7 +182,7 @@ def test_the_youngest_is_preempted_and_recomputed() -> None:
 
 
 def test_what_can_never_fit_is_rejected_at_once() -> None:
-    engine = Engine(engine_config(kv_blocks=5))
+    engine = hashing_engine(engine_config(kv_blocks=5))
     engine.submit(request(1, prompt=40, output=12), 7)
     assert engine.next_event_ns() == 7
     assert engine.advance(7) == [EngineEvent(7, 1, EventKind.REJECTED, 6)]
@@ -194,18 +193,18 @@ def test_what_can_never_fit_is_rejected_at_once() -> None:
 @pytest.mark.parametrize(("prompt", "output"), [(0, 1), (1, 0)])
 def test_an_empty_request_is_refused(prompt: int, output: int) -> None:
     with pytest.raises(ValueError, match="at least one"):
-        Engine(engine_config()).submit(request(1, prompt=prompt, output=output), 0)
+        hashing_engine(engine_config()).submit(request(1, prompt=prompt, output=output), 0)
 
 
 def test_max_tokens_caps_the_answer() -> None:
-    engine = Engine(engine_config())
+    engine = hashing_engine(engine_config())
     engine.submit(request(1, output=9, max_tokens=4), 0)
     assert amounts(drain(engine), 1, EventKind.FINISHED) == [4]
 
 
 @pytest.mark.parametrize("after_ms", [1, 15, 40])
 def test_cancel_frees_the_blocks_and_silences_the_request(after_ms: int) -> None:
-    engine = Engine(engine_config(max_prefill_tokens_per_step=50))
+    engine = hashing_engine(engine_config(max_prefill_tokens_per_step=50))
     engine.submit(request(1, prompt=100, output=100, hashes=range(10)), 0)
     engine.advance(after_ms * MS)
     assert engine.cancel(1, after_ms * MS)
@@ -216,7 +215,7 @@ def test_cancel_frees_the_blocks_and_silences_the_request(after_ms: int) -> None
 
 
 def test_cancel_takes_a_request_out_of_the_queue() -> None:
-    engine = Engine(engine_config(max_batch=1))
+    engine = hashing_engine(engine_config(max_batch=1))
     engine.submit(request(1, output=3), 0)
     engine.submit(request(2, output=3), 0)
     assert engine.cancel(2, 1)
@@ -224,7 +223,7 @@ def test_cancel_takes_a_request_out_of_the_queue() -> None:
 
 
 def test_cancelling_a_blocked_head_lets_the_next_in() -> None:
-    engine = Engine(engine_config(kv_blocks=20))
+    engine = hashing_engine(engine_config(kv_blocks=20))
     engine.submit(request(1, prompt=150, output=50), 0)
     engine.submit(request(2, prompt=100, output=5), 0)
     engine.submit(request(3, prompt=10, output=5), 0)
@@ -235,7 +234,7 @@ def test_cancelling_a_blocked_head_lets_the_next_in() -> None:
 
 
 def test_tokens_are_bundled_after_the_first() -> None:
-    engine = Engine(engine_config(tokens_per_chunk=4))
+    engine = hashing_engine(engine_config(tokens_per_chunk=4))
     engine.submit(request(1, prompt=10, output=11), 0)
     events = drain(engine)
     assert amounts(events, 1, EventKind.TOKENS) == [1, 4, 4, 2]
@@ -245,7 +244,7 @@ def test_tokens_are_bundled_after_the_first() -> None:
 def test_without_every_chunk_first_and_last_keep_their_times() -> None:
     ends: list[tuple[float, float]] = []
     for every_chunk in (True, False):
-        engine = Engine(engine_config(), every_chunk=every_chunk)
+        engine = hashing_engine(engine_config(), every_chunk=every_chunk)
         for request_id in (1, 2, 3):
             engine.submit(request(request_id, prompt=30 * request_id, output=20), request_id * 7 * MS)
         events = drain(engine)
@@ -255,7 +254,7 @@ def test_without_every_chunk_first_and_last_keep_their_times() -> None:
 
 
 def test_energy_equals_the_hand_computation() -> None:
-    engine = Engine(engine_config(accelerators=2))
+    engine = hashing_engine(engine_config(accelerators=2))
     engine.submit(request(1, prompt=100, output=2), 1_000 * MS)
     drain(engine)
     # Idle 1 s; 20 ms with half of it base: activity 1 - 0.5 * 10/20; 11 ms: 1 - 0.5 * 10/11; idle again.
@@ -268,7 +267,7 @@ def test_energy_equals_the_hand_computation() -> None:
 
 
 def test_energy_runs_within_a_step() -> None:
-    engine = Engine(engine_config(), start_ns=500 * MS)
+    engine = hashing_engine(engine_config(), start_ns=500 * MS)
     engine.submit(request(1, prompt=100), 500 * MS)
     stats = engine.stats(510 * MS)
     assert stats.power_w == pytest.approx(250.0)
@@ -277,7 +276,7 @@ def test_energy_runs_within_a_step() -> None:
 
 def test_jitter_is_seeded_and_keeps_the_mean() -> None:
     def times(seed: int) -> list[float]:
-        engine = Engine(engine_config(jitter_cv=0.2, seed=seed))
+        engine = hashing_engine(engine_config(jitter_cv=0.2, seed=seed))
         engine.submit(request(1, prompt=10, output=4_000), 0)
         return token_times_ms(drain(engine), 1)
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sim_support import FOREVER_NS, drain, engine_config
+from sim_support import FOREVER_NS, drain, engine_config, hashing_engine
 
-from pytest_agentperf.sim.engine import Engine
 from pytest_agentperf.sim.events import EngineEvent, EngineRequest, EventKind
+
+if TYPE_CHECKING:
+    from pytest_agentperf.sim.engine import Engine
 
 BLOCK_TOKENS = 10
 
@@ -78,7 +80,7 @@ def replay(engine: Engine, plan: list[Arrival], *, stride_ns: int | None = None)
 @settings(max_examples=200, deadline=None)
 @given(plan=arrivals(), changes=configs)
 def test_every_request_ends_with_exactly_its_tokens(plan: list[Arrival], changes: dict[str, Any]) -> None:
-    engine = Engine(engine_config(**changes))
+    engine = hashing_engine(engine_config(**changes))
     events = replay(engine, plan)
 
     times = [event.time_ns for event in events]
@@ -112,7 +114,7 @@ def test_every_request_ends_with_exactly_its_tokens(plan: list[Arrival], changes
 @settings(max_examples=200, deadline=None)
 @given(plan=arrivals(), changes=configs, stride_ns=st.integers(1_000_000, 200_000_000))
 def test_one_leap_equals_many_looks(plan: list[Arrival], changes: dict[str, Any], stride_ns: int) -> None:
-    leap, looks = Engine(engine_config(**changes)), Engine(engine_config(**changes))
+    leap, looks = hashing_engine(engine_config(**changes)), hashing_engine(engine_config(**changes))
     assert replay(leap, plan) == replay(looks, plan, stride_ns=stride_ns)
     assert leap.stats(FOREVER_NS) == looks.stats(FOREVER_NS)
 
@@ -124,4 +126,4 @@ def test_chunking_changes_no_times(plan: list[Arrival], changes: dict[str, Any])
         return [e for e in replay(engine, plan) if e.kind is not EventKind.TOKENS]
 
     config = engine_config(**changes)
-    assert ends(Engine(config)) == ends(Engine(config, every_chunk=False))
+    assert ends(hashing_engine(config)) == ends(hashing_engine(config, every_chunk=False))

@@ -1,4 +1,4 @@
-"""The KV cache as counts of blocks: private, shared and in use, cached and idle.
+"""The KV cache as blocks with identities: finds what any two prompts have in common, at a cost per block.
 
 A block is *private* until its tokens are computed and its chained hash is known; *shared* while at least one
 sequence refers to it under that hash; *idle* when the last one let go. Idle blocks serve later hits and are
@@ -11,19 +11,22 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pytest_agentperf.sim.engine.sequence import Sequence
 
 
-class KvCache:
-    """Blocks of one engine; knows hashes and counts, no sequences."""
+class BlockCache:
+    """Blocks of one rank; knows hashes and counts."""
 
-    __slots__ = ("_idle", "_private", "_references", "capacity", "changes", "evictions")
+    __slots__ = ("_block_tokens", "_idle", "_private", "_references", "capacity", "changes", "evictions")
 
-    def __init__(self, capacity: int) -> None:
+    sees_while_computed = True
+
+    def __init__(self, capacity: int, block_tokens: int) -> None:
         self.capacity = capacity
         self.evictions = 0
-        # Counts what could let a waiting request in: a blocked queue is not matched anew at every step.
         self.changes = 0
+        """Counts what could let a waiting request in: a blocked queue is not tried anew at every step."""
+        self._block_tokens = block_tokens
         self._private = 0
         self._references: dict[int, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
@@ -40,7 +43,7 @@ class KvCache:
 
     def allocate(self, blocks: int) -> bool:
         """Take private blocks, evicting idle ones as needed; all or none."""
-        used = self._private + len(self._references)
+        used = self.used
         if used + blocks > self.capacity:
             return False
         self._private += blocks
@@ -50,11 +53,12 @@ class KvCache:
             self.evictions += 1
         return True
 
-    def admit(self, hashes: Sequence[int], hit_limit: int, blocks: int) -> int | None:
-        """Take `blocks` blocks, the longest cached prefix of at most `hit_limit` shared; return the hits."""
+    def admit(self, sequence: Sequence, hit_limit: int, blocks: int) -> int | None:
+        """Take `blocks` blocks, at most `hit_limit` of them found in the cache; return how many were found."""
         references, idle = self._references, self._idle
         hits = 0
         revived = 0
+        hashes = sequence.hashes
         for block_hash in hashes[:hit_limit]:
             if block_hash in references:
                 hits += 1
@@ -68,26 +72,35 @@ class KvCache:
         for block_hash in hashes[:hits]:
             self._refer(block_hash)
         self.allocate(blocks - hits)
+        sequence.shared_blocks = hits
         return hits
 
-    def share(self, hashes: Sequence[int]) -> None:
-        """Make private blocks known under their hashes; where one is known already, the copy is dropped."""
-        for block_hash in hashes:
+    def computed(self, sequence: Sequence) -> None:
+        """Make computed blocks known under their hashes; where one is known already, the copy is dropped."""
+        hashes = sequence.hashes
+        known = sequence.shared_blocks
+        full = min(len(hashes), sequence.computed // self._block_tokens)
+        if full <= known:
+            return
+        for block_hash in hashes[known:full]:
             self._refer(block_hash)
-        self._private -= len(hashes)
+        self._private -= full - known
+        sequence.shared_blocks = full
         self.changes += 1
 
-    def release(self, shared: Sequence[int], private: int) -> None:
-        """Let go of a sequence's blocks; the end of a prompt is evicted before its beginning."""
+    def release(self, sequence: Sequence, blocks: int) -> None:
+        """Let go of all that a sequence holds; the end of a prompt is evicted before its beginning."""
         references, idle = self._references, self._idle
-        for block_hash in reversed(shared):
+        shared = sequence.shared_blocks
+        for block_hash in reversed(sequence.hashes[:shared]):
             count = references[block_hash]
             if count == 1:
                 del references[block_hash]
                 idle[block_hash] = None
             else:
                 references[block_hash] = count - 1
-        self._private -= private
+        self._private -= blocks - shared
+        sequence.shared_blocks = 0
         self.changes += 1
 
     def _refer(self, block_hash: int) -> None:

@@ -1,0 +1,452 @@
+"""One replica: ranks whose steps are synchronised, advanced from one scheduling change to the next.
+
+    begin ─► a stretch of steps in which no rank's batch changes ─► turn: who ends, who joins ─► begin …
+                       ▲                                    │
+                       └── cut at the next step's end, when someone arrives or leaves
+
+A step lasts as long as its slowest rank. Within a stretch its time grows evenly with the context, so that the end of
+any step has a closed form, and nothing is done per token.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.sim.engine.energy import EnergyMeter
+from pytest_agentperf.sim.engine.rank import Rank
+from pytest_agentperf.sim.engine.sequence import NEVER
+from pytest_agentperf.sim.engine.stretch import Stretch, crossing_steps
+from pytest_agentperf.sim.events import EngineEvent, EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_agentperf.sim.engine.counters import Counters
+    from pytest_agentperf.sim.engine.parameters import PoolParameters
+    from pytest_agentperf.sim.engine.rank import PrefixCache
+    from pytest_agentperf.sim.engine.sequence import Sequence
+    from pytest_agentperf.sim.engine.speculation import AcceptedTokens
+
+SCHEDULED, TOKENS, FINISHED = EventKind.SCHEDULED, EventKind.TOKENS, EventKind.FINISHED
+
+
+class Replica:
+    """Ranks in step; `wake_ns` says when `wake` has something to do next."""
+
+    def __init__(
+        self,
+        parameters: PoolParameters,
+        counters: Counters,
+        *,
+        start_ns: int,
+        tokens_per_chunk: int,
+        open_cache: Callable[[int, int], PrefixCache],
+        accepted: AcceptedTokens | None,
+        seed: int,
+    ) -> None:
+        self.parameters = parameters
+        self.wake_ns: int | None = None
+        self.handed_over: list[Sequence] = []
+        """Sequences that go on elsewhere: prompts computed here, or preempted where none are computed."""
+        self._counters = counters
+        self._tokens_per_chunk = tokens_per_chunk
+        self._accepted = accepted
+        self._random = random.Random(seed)
+        self.ranks = [
+            Rank(
+                self,
+                parameters,
+                open_cache(parameters.kv_blocks, parameters.block_tokens),
+                accepted.mean if accepted is not None else 1.0,
+            )
+            for _ in range(parameters.ranks)
+        ]
+        self._meter = EnergyMeter(parameters, start_ns)
+        self._stretch = Stretch(parameters.jitter_cv, start_ns)
+        self._step = 0  # steps that had ended when the stretch began
+        self._idle = True
+        self._finishing: list[tuple[int, int, Sequence]] = []  # final step, admission
+        self._chunk_steps: list[int] = []
+        self._chunk_due: dict[int, list[tuple[int, Sequence]]] = {}
+
+    # What the engine tells
+
+    def arrive(self, sequence: Sequence, rank: Rank, now_ns: int) -> None:
+        """Queue a sequence at a rank; it joins at the end of the step in flight if it can."""
+        waiting = rank.waiting
+        waiting.append(sequence)
+        if self._idle:
+            self._begin(now_ns)
+        elif (
+            len(waiting) == 1
+            and len(rank.running) < self.parameters.max_batch
+            and rank.chunk_tokens < self.parameters.prefill_tokens_per_step
+        ):
+            self._cut(now_ns)
+
+    def cancel(self, sequence: Sequence, now_ns: int) -> None:
+        """Drop a sequence that waits or runs here."""
+        rank = sequence.rank
+        if sequence.request_id not in rank.running:
+            rank.waiting.remove(sequence)
+            rank.blocked_at = NEVER
+        else:
+            done = self._stretch.steps_by(now_ns)
+            if sequence.request_id in rank.prefilling:
+                sequence.computed += done * next((n for s, n in rank.chunks if s is sequence), 0)
+            done += self._step
+            rank.charge(done + 1)
+            rank.leave(sequence, done, done + 1)
+        rank.in_flight -= 1
+        self._look_at_queue(rank, now_ns)
+
+    def release(self, sequence: Sequence, now_ns: int) -> None:
+        """Free the blocks of a sequence that was handed over, now that they are copied."""
+        rank = sequence.rank
+        rank.cache.release(sequence, sequence.blocks)
+        rank.in_flight -= 1
+        if rank.waiting:
+            self._look_at_queue(rank, now_ns)
+
+    def wake(self, now_ns: int) -> None:
+        """Do what falls due at `wake_ns`, which is now."""
+        stretch = self._stretch
+        if self._chunk_steps:
+            step = self._chunk_steps[0]
+            if step <= self._step + stretch.steps and stretch.end_of(step - self._step) == now_ns:
+                heappop(self._chunk_steps)
+                self._emit_chunks(step, now_ns)
+        if stretch.end_ns == now_ns:
+            self._turn(now_ns)
+        else:
+            self._set_wake()
+
+    # Gauges and counters at a moment up to which the replica has been advanced
+
+    def generated_tokens(self, now_ns: int) -> int:
+        """Return the tokens generated by `now_ns`."""
+        step = self._step + self._stretch.steps_by(now_ns)
+        return sum(r.generated + int(r.rate * step - r.rate_offset) for r in self.ranks)
+
+    def used_blocks(self, now_ns: int) -> int:
+        """Return the blocks held at `now_ns`, those of the step in flight included."""
+        if not self._idle:
+            step = self._step + self._stretch.steps_by(now_ns) + 1
+            for rank in self.ranks:
+                rank.charge(step)
+        return sum(rank.cache.used for rank in self.ranks)
+
+    def power_w(self, now_ns: int) -> float:
+        """Return the power of the step in flight."""
+        return self._meter.power_w(self._stretch, now_ns)
+
+    def energy_j(self, now_ns: int) -> float:
+        """Return the energy from the start to `now_ns`."""
+        return self._meter.energy_j(self._stretch, now_ns)
+
+    # The end of a stretch
+
+    def _turn(self, now_ns: int) -> None:
+        stretch = self._stretch
+        steps = stretch.steps
+        self._meter.end(stretch, steps, now_ns)
+        self._step = step = self._step + steps
+        finishing = self._finishing
+        while finishing and finishing[0][0] <= step:
+            _, _, sequence = heappop(finishing)
+            if sequence.final_step == step:
+                self._finish(sequence, now_ns)
+        if self.parameters.prefills:
+            for rank in self.ranks:
+                if rank.chunks:
+                    self._end_chunks(rank, steps, now_ns)
+        self._begin(now_ns)
+
+    def _end_chunks(self, rank: Rank, steps: int, now_ns: int) -> None:
+        chunks = rank.chunks
+        rank.chunks = []
+        prefilling = rank.prefilling
+        for sequence, tokens in chunks:
+            request_id = sequence.request_id
+            if prefilling.get(request_id) is not sequence:
+                continue
+            sequence.computed += tokens * steps
+            rank.cache.computed(sequence)
+            if sequence.computed < sequence.target:
+                continue
+            del prefilling[request_id]
+            sequence.emitted = count = sequence.emitted + 1
+            rank.generated += 1
+            if count == 1:
+                self._counters.prompt_tokens += sequence.prompt
+                sequence.reported = 1
+                self._counters.events.append(EngineEvent(now_ns, request_id, TOKENS, 1))
+            if count == sequence.length:
+                self._finish(sequence, now_ns)
+            elif self.parameters.decodes:
+                if count - sequence.reported >= self._tokens_per_chunk:
+                    self._emit(sequence, count, now_ns)
+                self._join(sequence, rank)
+            else:
+                del rank.running[request_id]
+                self.handed_over.append(sequence)
+
+    def _finish(self, sequence: Sequence, now_ns: int) -> None:
+        rank = sequence.rank
+        step = self._step
+        if sequence.final_step != NEVER:
+            rank.charge(step)
+        rank.leave(sequence, step, step)
+        rank.in_flight -= 1
+        counters = self._counters
+        events = counters.events
+        request_id, length = sequence.request_id, sequence.length
+        if length > sequence.reported:
+            events.append(EngineEvent(now_ns, request_id, TOKENS, length - sequence.reported))
+        events.append(EngineEvent(now_ns, request_id, FINISHED, length))
+        del counters.live[request_id]
+
+    # The beginning of a stretch
+
+    def _begin(self, now_ns: int) -> None:
+        p = self.parameters
+        step = self._step
+        growth_limit = sys.maxsize
+        chunk_steps = sys.maxsize
+        slowest_ns = -1.0
+        slowest_growth_ns = 0.0
+        sequences = 0
+        context: float = 0
+        rate: float = 0
+        chunk_ns = chunk_growth_ns = 0.0
+        running = False
+        overlap = p.overlap
+        for rank in self.ranks:
+            if rank.waiting or rank.prefilling or rank.chunk_tokens or rank.safe_step <= step:
+                steps = self._schedule(rank, now_ns)
+                if steps < chunk_steps:
+                    chunk_steps = steps
+            if not rank.running:
+                continue
+            running = True
+            if rank.safe_step < growth_limit:
+                growth_limit = rank.safe_step
+            decoding = rank.decoding
+            if decoding:
+                tokens = rank.joined_tokens + rank.rate * step - rank.rate_offset
+                sequences += decoding
+                context += tokens
+                rate += rank.rate
+            else:
+                tokens = 0
+            memory_ns = p.base_ns + p.per_context_token_ns * tokens
+            compute_ns = p.per_sequence_ns * decoding + rank.chunk_ns
+            chunk_ns += rank.chunk_ns
+            chunk_growth_ns += rank.chunk_growth_ns
+            if not overlap:
+                ns = memory_ns + compute_ns
+                growth_ns = p.per_context_token_ns * rank.rate + rank.chunk_growth_ns
+            elif memory_ns >= compute_ns:
+                ns = memory_ns
+                growth_ns = p.per_context_token_ns * rank.rate
+            else:
+                ns = compute_ns
+                growth_ns = rank.chunk_growth_ns
+            if ns > slowest_ns:
+                slowest_ns, slowest_growth_ns = ns, growth_ns
+        if not running:
+            self._idle = True
+            self.wake_ns = None
+            self._stretch.begin(now_ns, 0, 0.0, 0.0, 0.0)
+            self._meter.idle()
+            return
+        self._idle = False
+        limit = growth_limit - step
+        if chunk_steps < limit:
+            limit = chunk_steps
+        finishing = self._finishing
+        while finishing and finishing[0][2].final_step != finishing[0][0]:
+            heappop(finishing)
+        if finishing and finishing[0][0] - step < limit:
+            limit = finishing[0][0] - step
+        if limit > 1 and (len(self.ranks) > 1 or overlap):
+            limit = int(min(limit, crossing_steps(self._lines(), slowest_ns, slowest_growth_ns)))
+        self._stretch.begin(
+            now_ns,
+            limit,
+            p.overhead_ns + slowest_ns,
+            slowest_growth_ns,
+            self._random.gauss() if p.jitter_cv else 0.0,
+        )
+        self._meter.begin(sequences, context, rate, chunk_ns, chunk_growth_ns)
+        self._set_wake()
+
+    def _lines(self) -> list[tuple[float, float]]:
+        """Return the time of each rank's next step and by how much it grows from step to step."""
+        p = self.parameters
+        lines = []
+        for rank in self.ranks:
+            if rank.running:
+                memory_ns = p.base_ns + p.per_context_token_ns * rank.context_at(self._step)
+                compute_ns = p.per_sequence_ns * rank.decoding + rank.chunk_ns
+                memory_growth_ns = p.per_context_token_ns * rank.rate
+                if p.overlap:
+                    lines += [(memory_ns, memory_growth_ns), (compute_ns, rank.chunk_growth_ns)]
+                else:
+                    lines.append((memory_ns + compute_ns, memory_growth_ns + rank.chunk_growth_ns))
+        return lines
+
+    def _schedule(self, rank: Rank, now_ns: int) -> int:
+        """Grow, then share the step's prompt tokens, oldest request first; return for how many steps this holds."""
+        p = self.parameters
+        step = self._step
+        preempted = False
+        if rank.safe_step <= step:
+            rank.charge(step)
+            rank.look_ahead()
+        if rank.safe_step > step:
+            rank.charge(step + 1)
+        else:
+            preempted = self._make_room(rank, step + 1)
+        budget = p.prefill_tokens_per_step
+        chunks = rank.chunks = []
+        steps = sys.maxsize
+        for sequence in rank.prefilling.values():
+            tokens = sequence.target - sequence.computed
+            if tokens >= budget:
+                steps = 1 if chunks or rank.cache.sees_while_computed else tokens // budget
+                chunks.append((sequence, budget))
+                budget = 0
+                break
+            steps = 1
+            chunks.append((sequence, tokens))
+            budget -= tokens
+        waiting = rank.waiting
+        while budget and waiting and not preempted and len(rank.running) < p.max_batch:
+            sequence = waiting[0]
+            if rank.blocked_at == rank.cache.changes:
+                break
+            if not self._admit(sequence, rank, now_ns):
+                rank.blocked_at = rank.cache.changes
+                break
+            waiting.popleft()
+            if not p.prefills:
+                self._join(sequence, rank)
+                continue
+            tokens = sequence.target - sequence.computed
+            if tokens >= budget:
+                steps = 1 if chunks or rank.cache.sees_while_computed else tokens // budget
+                tokens = budget
+            else:
+                steps = 1
+            chunks.append((sequence, tokens))
+            budget -= tokens
+        self._time_chunks(rank, p.prefill_tokens_per_step - budget)
+        rank.look_ahead()
+        return 1 if preempted else steps
+
+    def _time_chunks(self, rank: Rank, total: int) -> None:
+        p = self.parameters
+        rank.chunk_tokens = total
+        slowdown = p.prefill_slowdown_per_token
+        if not slowdown or not total:
+            rank.chunk_ns = p.per_prefill_token_ns * total
+            rank.chunk_growth_ns = 0.0
+            return
+        weighted = sum(n * (1 + slowdown * (s.computed + n / 2)) for s, n in rank.chunks)
+        rank.chunk_ns = p.per_prefill_token_ns * weighted
+        rank.chunk_growth_ns = p.per_prefill_token_ns * slowdown * total**2
+
+    def _admit(self, sequence: Sequence, rank: Rank, now_ns: int) -> bool:
+        block_tokens = self.parameters.block_tokens
+        blocks = -(-sequence.target // block_tokens)
+        prefills = self.parameters.prefills
+        # The last token is computed even on a full hit: its output is what the first token is drawn from.
+        hits = rank.cache.admit(sequence, (sequence.target - 1) // block_tokens if prefills else 0, blocks)
+        if hits is None:
+            return False
+        counters = self._counters
+        counters.admissions = sequence.order = counters.admissions + 1
+        sequence.blocks = blocks
+        rank.running[sequence.request_id] = sequence
+        if not prefills:
+            return True
+        sequence.computed = hits * block_tokens
+        rank.prefilling[sequence.request_id] = sequence
+        if not sequence.scheduled:
+            sequence.scheduled = True
+            counters.prefix_queries += sequence.prompt
+            counters.prefix_hits += sequence.computed
+            counters.events.append(EngineEvent(now_ns, sequence.request_id, SCHEDULED, sequence.computed))
+        return True
+
+    def _join(self, sequence: Sequence, rank: Rank) -> None:
+        left = sequence.length - sequence.emitted
+        steps = left if self._accepted is None else self._accepted.draw_steps(left, self._random)
+        rank.join(sequence, self._step, steps)
+        heappush(self._finishing, (sequence.final_step, sequence.order, sequence))
+        self._plan_chunk(sequence)
+
+    def _make_room(self, rank: Rank, step: int) -> bool:
+        preempted = rank.make_room(step)
+        self._counters.preemptions += len(preempted)
+        for sequence in preempted:
+            if self.parameters.prefills:
+                rank.waiting.appendleft(sequence)
+            else:
+                self.handed_over.append(sequence)
+        return bool(preempted)
+
+    # Chunks between an answer's first and last one
+
+    def _plan_chunk(self, sequence: Sequence) -> None:
+        count = sequence.reported + self._tokens_per_chunk
+        if count >= sequence.length:
+            return
+        step = sequence.join_step - (sequence.emitted - count) * sequence.steps // sequence.left
+        if step >= sequence.final_step:
+            return
+        due = self._chunk_due.get(step)
+        if due is None:
+            self._chunk_due[step] = due = []
+            heappush(self._chunk_steps, step)
+        due.append((sequence.order, sequence))
+
+    def _emit_chunks(self, step: int, now_ns: int) -> None:
+        for order, sequence in sorted(self._chunk_due.pop(step), key=lambda due: due[0]):
+            if sequence.final_step != NEVER and sequence.order == order:
+                self._emit(sequence, sequence.emitted_at(step), now_ns)
+                self._plan_chunk(sequence)
+
+    def _emit(self, sequence: Sequence, count: int, now_ns: int) -> None:
+        tokens = count - sequence.reported
+        self._counters.events.append(EngineEvent(now_ns, sequence.request_id, TOKENS, tokens))
+        sequence.reported = count
+
+    # Time
+
+    def _look_at_queue(self, rank: Rank, now_ns: int) -> None:
+        if not self._idle:
+            self._cut(now_ns)
+        elif rank.waiting:
+            self._begin(now_ns)
+
+    def _cut(self, now_ns: int) -> None:
+        """End the stretch with the step in flight."""
+        stretch = self._stretch
+        if stretch.steps > 1:
+            steps = stretch.steps_by(now_ns) + 1
+            if steps < stretch.steps:
+                stretch.shorten(steps)
+                self._set_wake()
+
+    def _set_wake(self) -> None:
+        stretch = self._stretch
+        chunk_steps = self._chunk_steps
+        if chunk_steps and chunk_steps[0] - self._step < stretch.steps:
+            self.wake_ns = stretch.end_of(chunk_steps[0] - self._step)
+        else:
+            self.wake_ns = stretch.end_ns

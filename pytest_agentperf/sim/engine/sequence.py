@@ -1,0 +1,81 @@
+"""One request inside the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Items
+
+    from pytest_agentperf.sim.engine.rank import Rank
+    from pytest_agentperf.sim.events import EngineRequest
+
+NEVER = -1
+
+
+class Sequence:
+    """A request, where it is, and how far."""
+
+    __slots__ = (
+        "blocks",
+        "cancelled",
+        "computed",
+        "emitted",
+        "final_step",
+        "first_growth",
+        "growth_phase",
+        "hashes",
+        "join_step",
+        "left",
+        "length",
+        "moving",
+        "order",
+        "prompt",
+        "rank",
+        "rate",
+        "reported",
+        "request_id",
+        "scheduled",
+        "session",
+        "shared_blocks",
+        "shared_tokens",
+        "steps",
+        "target",
+    )
+
+    rank: Rank
+    order: int  # of admission
+    blocks: int  # held at admission
+    # While it decodes: `left` tokens follow in `steps` steps after `join_step`, at `rate` tokens a step.
+    join_step: int
+    left: int
+    steps: int
+    rate: float
+    first_growth: int  # the step that needs the first block more
+    growth_phase: int
+
+    def __init__(self, request: EngineRequest) -> None:
+        self.request_id = request.request_id
+        self.session = request.session
+        self.shared_tokens = request.shared_tokens
+        self.hashes: Items[int] = request.block_hashes
+        self.prompt = request.prompt_tokens
+        self.length = min(request.output_tokens, request.max_tokens)
+        self.target = self.prompt  # tokens whose KV the prefill has to compute
+        self.computed = 0
+        self.shared_blocks = 0  # blocks that the cache knows under their hashes
+        self.emitted = 0  # up to `join_step`
+        self.reported = 0
+        self.scheduled = False
+        self.moving = False  # from prefill to decode
+        self.cancelled = False  # on the way
+        self.final_step = NEVER  # of decoding; NEVER while it does not decode
+
+    def emitted_at(self, step: int) -> int:
+        """Return the tokens emitted by the end of `step`, while it decodes."""
+        return self.emitted + self.left * (step - self.join_step) // self.steps
+
+    def blocks_at(self, step: int, period: int) -> int:
+        """Return the blocks held in `step`, while it decodes."""
+        first = self.first_growth
+        return self.blocks if step < first else self.blocks + (step - first) // period + 1
