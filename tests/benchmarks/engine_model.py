@@ -96,9 +96,7 @@ def run(case: Case, requests: int) -> None:
                 sessions[agent] += case.agents
             k = (turns[agent] * 31 + sessions[agent]) % 4_096
             prompts[agent] += more[k]
-            request = EngineRequest(
-                agent, prompts[agent], lengths[k], 16_384, sessions[agent], shared[agent]
-            )
+            request = EngineRequest(agent, prompts[agent], lengths[k], 16_384, sessions[agent], shared[agent])
             shared[agent] = prompts[agent]
             sent[agent] = now_ns
             start = process_time()

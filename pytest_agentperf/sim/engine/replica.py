@@ -15,9 +15,12 @@ import sys
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.sim.engine.chunk_plan import ChunkPlan
 from pytest_agentperf.sim.engine.energy import EnergyMeter
 from pytest_agentperf.sim.engine.rank import Rank
+from pytest_agentperf.sim.engine.scheduling import schedule
 from pytest_agentperf.sim.engine.sequence import NEVER
+from pytest_agentperf.sim.engine.step_time import step_lines
 from pytest_agentperf.sim.engine.stretch import Stretch, crossing_steps
 from pytest_agentperf.sim.events import EngineEvent, EventKind
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.sim.engine.sequence import Sequence
     from pytest_agentperf.sim.engine.speculation import AcceptedTokens
 
-SCHEDULED, TOKENS, FINISHED = EventKind.SCHEDULED, EventKind.TOKENS, EventKind.FINISHED
+TOKENS, FINISHED = EventKind.TOKENS, EventKind.FINISHED
 
 
 class Replica:
@@ -52,7 +55,6 @@ class Replica:
         self.handed_over: list[Sequence] = []
         """Sequences that go on elsewhere: prompts computed here, or preempted where none are computed."""
         self._counters = counters
-        self._tokens_per_chunk = tokens_per_chunk
         self._accepted = accepted
         self._random = random.Random(seed)
         self.ranks = [
@@ -69,8 +71,7 @@ class Replica:
         self._step = 0  # steps that had ended when the stretch began
         self._idle = True
         self._finishing: list[tuple[int, int, Sequence]] = []  # final step, admission
-        self._chunk_steps: list[int] = []
-        self._chunk_due: dict[int, list[tuple[int, Sequence]]] = {}
+        self._between = ChunkPlan(tokens_per_chunk, counters)
 
     # What the engine tells
 
@@ -114,11 +115,10 @@ class Replica:
     def wake(self, now_ns: int) -> None:
         """Do what falls due at `wake_ns`, which is now."""
         stretch = self._stretch
-        if self._chunk_steps:
-            step = self._chunk_steps[0]
+        if self._between.steps:
+            step = self._between.steps[0]
             if step <= self._step + stretch.steps and stretch.end_of(step - self._step) == now_ns:
-                heappop(self._chunk_steps)
-                self._emit_chunks(step, now_ns)
+                self._between.emit(now_ns)
         if stretch.end_ns == now_ns:
             self._turn(now_ns)
         else:
@@ -187,9 +187,8 @@ class Replica:
             if count == sequence.length:
                 self._finish(sequence, now_ns)
             elif self.parameters.decodes:
-                if count - sequence.reported >= self._tokens_per_chunk:
-                    self._emit(sequence, count, now_ns)
-                self._join(sequence, rank)
+                self._between.catch_up(sequence, now_ns)
+                self.join(sequence, rank)
             else:
                 del rank.running[request_id]
                 self.handed_over.append(sequence)
@@ -226,7 +225,7 @@ class Replica:
         overlap = p.overlap
         for rank in self.ranks:
             if rank.waiting or rank.prefilling or rank.chunk_tokens or rank.safe_step <= step:
-                steps = self._schedule(rank, now_ns)
+                steps = schedule(rank, step, now_ns, self._counters)
                 if steps < chunk_steps:
                     chunk_steps = steps
             if not rank.running:
@@ -273,7 +272,9 @@ class Replica:
         if finishing and finishing[0][0] - step < limit:
             limit = finishing[0][0] - step
         if limit > 1 and (len(self.ranks) > 1 or overlap):
-            limit = int(min(limit, crossing_steps(self._lines(), slowest_ns, slowest_growth_ns)))
+            limit = int(
+                min(limit, crossing_steps(step_lines(p, self.ranks, step), slowest_ns, slowest_growth_ns))
+            )
         self._stretch.begin(
             now_ns,
             limit,
@@ -284,147 +285,13 @@ class Replica:
         self._meter.begin(sequences, context, rate, chunk_ns, chunk_growth_ns)
         self._set_wake()
 
-    def _lines(self) -> list[tuple[float, float]]:
-        """Return the time of each rank's next step and by how much it grows from step to step."""
-        p = self.parameters
-        lines = []
-        for rank in self.ranks:
-            if rank.running:
-                memory_ns = p.base_ns + p.per_context_token_ns * rank.context_at(self._step)
-                compute_ns = p.per_sequence_ns * rank.decoding + rank.chunk_ns
-                memory_growth_ns = p.per_context_token_ns * rank.rate
-                if p.overlap:
-                    lines += [(memory_ns, memory_growth_ns), (compute_ns, rank.chunk_growth_ns)]
-                else:
-                    lines.append((memory_ns + compute_ns, memory_growth_ns + rank.chunk_growth_ns))
-        return lines
-
-    def _schedule(self, rank: Rank, now_ns: int) -> int:
-        """Grow, then share the step's prompt tokens, oldest request first; return for how many steps this holds."""
-        p = self.parameters
-        step = self._step
-        preempted = False
-        if rank.safe_step <= step:
-            rank.charge(step)
-            rank.look_ahead()
-        if rank.safe_step > step:
-            rank.charge(step + 1)
-        else:
-            preempted = self._make_room(rank, step + 1)
-        budget = p.prefill_tokens_per_step
-        chunks = rank.chunks = []
-        steps = sys.maxsize
-        for sequence in rank.prefilling.values():
-            tokens = sequence.target - sequence.computed
-            if tokens >= budget:
-                steps = 1 if chunks or rank.cache.sees_while_computed else tokens // budget
-                chunks.append((sequence, budget))
-                budget = 0
-                break
-            steps = 1
-            chunks.append((sequence, tokens))
-            budget -= tokens
-        waiting = rank.waiting
-        while budget and waiting and not preempted and len(rank.running) < p.max_batch:
-            sequence = waiting[0]
-            if rank.blocked_at == rank.cache.changes:
-                break
-            if not self._admit(sequence, rank, now_ns):
-                rank.blocked_at = rank.cache.changes
-                break
-            waiting.popleft()
-            if not p.prefills:
-                self._join(sequence, rank)
-                continue
-            tokens = sequence.target - sequence.computed
-            if tokens >= budget:
-                steps = 1 if chunks or rank.cache.sees_while_computed else tokens // budget
-                tokens = budget
-            else:
-                steps = 1
-            chunks.append((sequence, tokens))
-            budget -= tokens
-        self._time_chunks(rank, p.prefill_tokens_per_step - budget)
-        rank.look_ahead()
-        return 1 if preempted else steps
-
-    def _time_chunks(self, rank: Rank, total: int) -> None:
-        p = self.parameters
-        rank.chunk_tokens = total
-        slowdown = p.prefill_slowdown_per_token
-        if not slowdown or not total:
-            rank.chunk_ns = p.per_prefill_token_ns * total
-            rank.chunk_growth_ns = 0.0
-            return
-        weighted = sum(n * (1 + slowdown * (s.computed + n / 2)) for s, n in rank.chunks)
-        rank.chunk_ns = p.per_prefill_token_ns * weighted
-        rank.chunk_growth_ns = p.per_prefill_token_ns * slowdown * total**2
-
-    def _admit(self, sequence: Sequence, rank: Rank, now_ns: int) -> bool:
-        block_tokens = self.parameters.block_tokens
-        blocks = -(-sequence.target // block_tokens)
-        prefills = self.parameters.prefills
-        # The last token is computed even on a full hit: its output is what the first token is drawn from.
-        hits = rank.cache.admit(sequence, (sequence.target - 1) // block_tokens if prefills else 0, blocks)
-        if hits is None:
-            return False
-        counters = self._counters
-        counters.admissions = sequence.order = counters.admissions + 1
-        sequence.blocks = blocks
-        rank.running[sequence.request_id] = sequence
-        if not prefills:
-            return True
-        sequence.computed = hits * block_tokens
-        rank.prefilling[sequence.request_id] = sequence
-        if not sequence.scheduled:
-            sequence.scheduled = True
-            counters.prefix_queries += sequence.prompt
-            counters.prefix_hits += sequence.computed
-            counters.events.append(EngineEvent(now_ns, sequence.request_id, SCHEDULED, sequence.computed))
-        return True
-
-    def _join(self, sequence: Sequence, rank: Rank) -> None:
+    def join(self, sequence: Sequence, rank: Rank) -> None:
+        """Let a sequence decode from the next step on."""
         left = sequence.length - sequence.emitted
         steps = left if self._accepted is None else self._accepted.draw_steps(left, self._random)
         rank.join(sequence, self._step, steps)
         heappush(self._finishing, (sequence.final_step, sequence.order, sequence))
-        self._plan_chunk(sequence)
-
-    def _make_room(self, rank: Rank, step: int) -> bool:
-        preempted = rank.make_room(step)
-        self._counters.preemptions += len(preempted)
-        for sequence in preempted:
-            if self.parameters.prefills:
-                rank.waiting.appendleft(sequence)
-            else:
-                self.handed_over.append(sequence)
-        return bool(preempted)
-
-    # Chunks between an answer's first and last one
-
-    def _plan_chunk(self, sequence: Sequence) -> None:
-        count = sequence.reported + self._tokens_per_chunk
-        if count >= sequence.length:
-            return
-        step = sequence.join_step - (sequence.emitted - count) * sequence.steps // sequence.left
-        if step >= sequence.final_step:
-            return
-        due = self._chunk_due.get(step)
-        if due is None:
-            self._chunk_due[step] = due = []
-            heappush(self._chunk_steps, step)
-        due.append((sequence.order, sequence))
-
-    def _emit_chunks(self, step: int, now_ns: int) -> None:
-        for order, sequence in sorted(self._chunk_due.pop(step), key=lambda due: due[0]):
-            if sequence.final_step != NEVER and sequence.order == order:
-                self._emit(sequence, sequence.emitted_at(step), now_ns)
-                self._plan_chunk(sequence)
-
-    def _emit(self, sequence: Sequence, count: int, now_ns: int) -> None:
-        tokens = count - sequence.reported
-        self._counters.events.append(EngineEvent(now_ns, sequence.request_id, TOKENS, tokens))
-        sequence.reported = count
+        self._between.plan(sequence)
 
     # Time
 
@@ -445,7 +312,7 @@ class Replica:
 
     def _set_wake(self) -> None:
         stretch = self._stretch
-        chunk_steps = self._chunk_steps
+        chunk_steps = self._between.steps
         if chunk_steps and chunk_steps[0] - self._step < stretch.steps:
             self.wake_ns = stretch.end_of(chunk_steps[0] - self._step)
         else:
