@@ -61,7 +61,7 @@ class HttpConnection:
                 # It had been closed for being idle, and was not asked: a new connection is.
                 answer = self._ask(deadline_ns)
             if answer is None:
-                raise NotAnswered("closed the connection without an answer")
+                raise NotAnswered("closed the connection without an answer: is it running?")
         except TimeoutError:
             self.close()
             raise NotAnswered(f"did not answer within {self._request_s:g} s") from None
