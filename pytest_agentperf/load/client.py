@@ -262,7 +262,7 @@ class Exchange:
             if age_ns > limits.first_token_ns:
                 self.fail("timeout_first_token", None)
         elif self._connection is not None:
-            t_last_ns = max(response.t_progress_ns, self._connection.t_plain_ns)
+            t_last_ns = max(response.t_progress_ns, self._connection.t_counted_ns)
             if now_ns - t_last_ns > limits.stall_ns:
                 self.fail("stalled", None)
 

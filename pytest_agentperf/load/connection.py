@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -13,21 +14,17 @@ import httptools
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.load.loop import READ, WRITE
-from pytest_agentperf.load.response import SIZE_LINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_agentperf.load.address import Address, Addresses
     from pytest_agentperf.load.loop import Loop
     from pytest_agentperf.load.response import Response
-    from pytest_agentperf.load.shape import Match
 
 # A server's idle limit is 5 s in uvicorn (and so in vLLM); a request that meets the closing of its connection
 # would be lost, so older idle connections are replaced. The new connection's set-up counts in TTFT.
 REUSE_MAX_IDLE_NS = 3 * NS_PER_S
 _LINGER_NOTHING = struct.pack("ii", 1, 0)
-_SIZES_END = len(SIZE_LINES)
+_CONNECTING = (0, errno.EINPROGRESS)
 _WAITING = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -52,14 +49,11 @@ class Connection:
 
     __slots__ = (
         "_addresses",
+        "_fd",
         "_host",
         "_loop",
-        "_memory",
         "_order",
         "_owner",
-        "_plain",
-        "_plain_chunks",
-        "_recv_into",
         "_request",
         "_response",
         "_sock",
@@ -69,7 +63,6 @@ class Connection:
         "open",
         "reuse_ns",
         "t_idle_ns",
-        "t_plain_ns",
     )
 
     def __init__(self, loop: Loop, host: str, addresses: Addresses, tls: ssl.SSLContext | None) -> None:
@@ -82,21 +75,15 @@ class Connection:
         self.reuse_ns = REUSE_MAX_IDLE_NS
         """How long it may idle and still carry another request."""
         self._loop = loop
-        self._memory = loop.memory
         self._host = host
         self._addresses = addresses
         self._tls = tls
         self._order: list[Address] = []
         self._owner: Owner | None = None
-        self._sock: socket.socket | None = None
-        self._recv_into: Callable[[bytearray], int]
+        self._sock: socket.SocketType | None = None
+        self._fd = -1
         self._request: memoryview | None = None
         self._response: Response | None = None
-        self._plain: Match | None = None
-        """The response's own, kept here: the hot path touches as little memory as it can."""
-        self._plain_chunks = 0
-        self.t_plain_ns = 0
-        """When the last event came that was recognised without being decoded."""
 
     # Opening
 
@@ -123,15 +110,18 @@ class Connection:
     def _try_next(self) -> None:
         address = self._order[0]
         try:
-            self._sock = sock = socket.socket(address.family, socket.SOCK_STREAM)
+            # TLS wraps the standard library's class; the type beneath it is made, and found in the cache, faster.
+            make = socket.SocketType if self._tls is None else socket.socket
+            self._sock = sock = make(address.family, socket.SOCK_STREAM)
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with contextlib.suppress(BlockingIOError):
-                sock.connect(address.sockaddr)
+            if (code := sock.connect_ex(address.sockaddr)) not in _CONNECTING:
+                raise OSError(code, os.strerror(code))
         except OSError as error:
             self._address_failed(error)
             return
-        self._loop.watch(sock.fileno(), WRITE, self._tcp_ready)
+        self._fd = sock.fileno()
+        self._loop.watch(self._fd, WRITE, self._tcp_ready)
 
     def _tcp_ready(self, ready: int) -> None:
         sock = self._sock
@@ -143,8 +133,9 @@ class Connection:
         if self._tls is None:
             self._stand(sock)
             return
+        assert isinstance(sock, socket.socket)
         # The same descriptor, but another object owns it from here on.
-        self._loop.unwatch(sock.fileno())
+        self._loop.unwatch(self._fd)
         try:
             self._sock = self._tls.wrap_socket(
                 sock, server_hostname=self._host, do_handshake_on_connect=False, suppress_ragged_eofs=True
@@ -168,10 +159,9 @@ class Connection:
         else:
             self._stand(sock)
 
-    def _stand(self, sock: socket.socket) -> None:
+    def _stand(self, sock: socket.SocketType) -> None:
         self.open = True
-        self._recv_into = sock.recv_into
-        self._loop.watch(sock.fileno(), READ, self._readable if self._tls is None else self._readable_tls)
+        self._listen(sock)
         assert self._owner is not None
         self._owner.connected()
 
@@ -192,8 +182,9 @@ class Connection:
 
     def closed_by_server(self) -> bool:
         """Ask the socket whether the server has closed it: what it was not told yet costs no request."""
+        assert self._sock is not None
         try:
-            self._recv_into(self._memory)
+            self._sock.recv_into(self._loop.memory)
         except _WAITING:
             return False
         except OSError:
@@ -214,7 +205,6 @@ class Connection:
             self.abort()
             return False
         self._response = response
-        self._plain_chunks = self.t_plain_ns = 0
         if taken == len(request):
             owner.sent()
         else:
@@ -227,7 +217,6 @@ class Connection:
         sock = self._sock
         assert sock is not None
         assert self._request is not None
-        readable = self._readable if self._tls is None else self._readable_tls
         if ready & WRITE:
             try:
                 self._request = self._request[sock.send(self._request) :]
@@ -235,47 +224,48 @@ class Connection:
                 pass
             except OSError:
                 # Whoever hangs up may have said why: a reset behind an answer leaves the answer to be read.
-                self._loop.watch(sock.fileno(), READ, readable)
-                readable(READ)
+                self._loop.watch(self._fd, READ, self._read)
+                self._read(READ)
                 return
             if not self._request:
                 self._request = None
-                self._loop.watch(sock.fileno(), READ, readable)
+                self._listen(sock)
                 if self._owner is not None:
                     self._owner.sent()
         if ready & ~WRITE:
-            readable(ready)
+            self._read(ready)
 
-    def _readable(self, ready: int) -> None:
-        memory = self._memory
-        # Called by way of a local name: CPython looks up what hangs on an instance more slowly if it is called there.
-        recv_into = self._recv_into
-        try:
-            size = recv_into(memory)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lost(str(error))
-            return
-        t_ns = monotonic_ns()
-        # The hot path: one read, one plain event. All else goes through `feed`.
-        if (plain := self._plain) is not None and size < _SIZES_END:
-            line = SIZE_LINES[size]
-            if memory.startswith(line) and plain(memory, len(line), size) is not None:
-                self._plain_chunks += 1
-                self.t_plain_ns = t_ns
+    def _listen(self, sock: socket.SocketType) -> None:
+        """Take what comes from now on."""
+        if self._tls is None:
+            self._loop.read(sock, self)
+        else:
+            self._loop.watch(self._fd, READ, self._read)
+
+    def _read(self, ready: int) -> None:
+        """Read until nothing is left: what TLS has decrypted already makes no socket ready."""
+        t_ns = 0
+        while self.open:
+            assert self._sock is not None
+            try:
+                size = self._sock.recv_into(self._loop.memory)
+            except _WAITING:
                 return
+            except OSError as error:
+                self.lost(str(error))
+                return
+            # What one wake-up brought arrived at one moment, in however many records.
+            t_ns = t_ns or monotonic_ns()
+            self.arrived(size, t_ns)
+
+    def arrived(self, size: int, t_ns: int) -> None:
+        """Take what was read into the loop's memory."""
         response = self._response
         if not size or response is None:
             # Closed; or sent what nobody asked for, which is out of step.
-            self._lost(None)
+            self.lost(None)
             return
-        self._feed(response, size, t_ns)
-
-    def _feed(self, response: Response, size: int, t_ns: int) -> None:
-        if self._plain_chunks:
-            response.count_plain(self._plain_chunks, self.t_plain_ns)
-            self._plain_chunks = 0
+        self._take_counted(response)
         try:
             response.feed(size, t_ns)
         except httptools.HttpParserError as error:
@@ -283,46 +273,40 @@ class Connection:
                 response.keep_alive = False
                 self._responded(response)
             else:
-                self._lost(f"not HTTP/1.1: {error}", not_http=True)
+                self.lost(f"not HTTP/1.1: {error}", not_http=True)
             return
-        self._plain = response.plain
         if response.complete:
             self._responded(response)
+        elif self._tls is None:
+            self._loop.reads.expect(self._fd, response.plain)
 
-    def _readable_tls(self, ready: int) -> None:
-        """Read record after record: what is decrypted already makes no socket ready."""
-        t_ns = 0
-        while self.open:
-            try:
-                size = self._recv_into(self._memory)
-            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError):
-                return
-            except OSError as error:
-                self._lost(str(error))
-                return
-            # Records that one wake-up brought arrived at one moment.
-            t_ns = t_ns or monotonic_ns()
-            response = self._response
-            if not size or response is None:
-                self._lost(None)
-                return
-            self._feed(response, size, t_ns)
+    @property
+    def t_counted_ns(self) -> int:
+        """Return when the last event came that was counted and is not known to the response, 0 if there is none."""
+        return self._loop.reads.t_counted_ns(self._fd) if self.open else 0
+
+    def _take_counted(self, response: Response) -> None:
+        chunks, t_ns = self._loop.reads.take(self._fd)
+        if chunks:
+            response.count_plain(chunks, t_ns)
 
     def _responded(self, response: Response) -> None:
         owner = self._owner
         assert owner is not None
-        self._response = self._owner = self._plain = None
+        self._response = self._owner = None
+        self._loop.reads.expect(self._fd, None)
         self.t_idle_ns = response.t_read_ns
         if self._request is not None or not response.keep_alive:
             # Refused before it was all sent, or not to be used again.
             self.abort()
         owner.responded()
 
-    def _lost(self, why: str | None, *, not_http: bool = False) -> None:
+    def lost(self, why: str | None, *, not_http: bool = False) -> None:
+        """Close a connection that broke, or that the server closed."""
         response, owner = self._response, self._owner
-        if response is not None and self._plain_chunks:
-            response.count_plain(self._plain_chunks, self.t_plain_ns)
-        self._response = self._owner = self._plain = None
+        if response is not None:
+            self._take_counted(response)
+        self._response = self._owner = None
         self.error, self.not_http = why, not_http
         self.abort()
         if owner is None or response is None:
@@ -334,7 +318,7 @@ class Connection:
     def abort(self) -> None:
         """Close at once; the owner hears no more of it."""
         self.open = False
-        self._owner = self._response = self._request = self._plain = None
+        self._owner = self._response = self._request = None
         self._drop()
 
     def _drop(self) -> None:

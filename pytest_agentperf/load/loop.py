@@ -14,23 +14,27 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.load.reads import Reads, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from socket import SocketType
+
+    from pytest_agentperf.load.reads import Reader
 
 READ = select.POLLIN
 WRITE = select.POLLOUT
 
 # Longest stretch of other work between two looks at the sockets, and the most sockets served at one look.
 _SLICE_NS = 1_000_000
-_BATCH = 256
+_BATCH = 42  # the kernel's events take half a kilobyte then, which CPython hands out fast
 _MEMORY_BYTES = 1 << 18
 _IDLE_S = 60.0
 _S_PER_NS = 1e-9
 
 
-def _ignore(ready: int) -> None:
-    """Stand where nothing is watched: a handler may have closed the socket of a later one of its batch."""
+def _read_elsewhere(ready: int) -> None:
+    """Stand where `Reads` does the reading."""
 
 
 class Timer:
@@ -62,8 +66,7 @@ class Loop:
         """Where every read lands first; whoever keeps bytes copies them."""
         self.view = memoryview(self.memory)
         self._poller = _Poller()
-        self._handlers: list[Callable[[int], None]] = [_ignore] * 64
-        """By descriptor."""
+        self.reads = Reads(self.memory, READ)
         self._timers: list[tuple[int, int, Timer]] = []
         self._timers_made = 0
         self._soon: deque[Callable[[], None]] = deque()
@@ -97,10 +100,21 @@ class Loop:
 
     def watch(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
         """Call `handler(ready)` whenever the descriptor is ready for READ or WRITE, or broken."""
-        handlers = self._handlers
-        while fd >= len(handlers):
-            handlers.extend([_ignore] * len(handlers))
-        if handlers[fd] is _ignore:
+        self._register(fd, mask, handler)
+        self.reads.end(fd)
+
+    def read(self, sock: SocketType, reader: Reader) -> None:
+        """Hand the reader whatever comes, but for what `reads` is told to count."""
+        fd = sock.fileno()
+        # Told of once, not again and again until it is read: that costs a look at each socket per read.
+        self._register(fd, READ | _ENDS | _ONCE, _read_elsewhere)
+        self.reads.begin(fd, sock, reader)
+
+    def _register(self, fd: int, mask: int, handler: Callable[[int], None]) -> None:
+        handlers = self.reads.handlers
+        if fd >= len(handlers):
+            self.reads.grow(fd + 1)
+        if handlers[fd] is ignore:
             self._poller.register(fd, mask)
         else:
             self._poller.modify(fd, mask)
@@ -108,14 +122,16 @@ class Loop:
 
     def unwatch(self, fd: int) -> None:
         """Forget a descriptor, before it is closed."""
-        if fd < len(self._handlers) and self._handlers[fd] is not _ignore:
-            self._handlers[fd] = _ignore
+        handlers = self.reads.handlers
+        if fd < len(handlers) and handlers[fd] is not ignore:
+            handlers[fd] = ignore
+            self.reads.end(fd)
             self._poller.unregister(fd)
 
     def run(self) -> None:
         """Work until `stop`."""
         self._running = True
-        handlers, soon, timers, poll = self._handlers, self._soon, self._timers, self._poller.poll
+        serve, soon, timers, poll = self.reads.serve, self._soon, self._timers, self._poller.poll
         now_ns = monotonic_ns()
         while self._running:
             if soon:
@@ -126,9 +142,7 @@ class Loop:
                     timeout_s = 0.0
             else:
                 timeout_s = _IDLE_S
-            for fd, ready in poll(timeout_s, _BATCH):
-                handlers[fd](ready)
-            now_ns = monotonic_ns()
+            now_ns = serve(poll(timeout_s, _BATCH)) or monotonic_ns()
             while timers and timers[0][0] <= now_ns:
                 # Still callable off until its turn has come.
                 soon.append(heapq.heappop(timers)[2])
@@ -156,7 +170,9 @@ class Loop:
 
 if hasattr(select, "epoll"):
     _Poller = select.epoll
+    _ONCE, _ENDS = select.EPOLLET, select.EPOLLRDHUP
 else:
+    _ONCE = _ENDS = 0
 
     class _Poller:  # type: ignore[no-redef]
         """`select.poll` with epoll's methods, where there is no epoll."""

@@ -23,19 +23,6 @@ _LF = 0x0A
 _SIZES = {b"%x" % size: size for size in range(1 << 13)}
 
 
-def _size_line(read_size: int) -> bytes:
-    """Return the first line of an HTTP chunk that fills a read of that size; what no chunk begins with if none can."""
-    for digits in range(1, 5):
-        size = read_size - digits - _CHUNK_LINE_ENDS
-        if size > 0 and len(b"%x" % size) == digits:
-            return b"%x\r\n" % size
-    return b"-" * read_size
-
-
-SIZE_LINES = [_size_line(size) for size in range(1 << 12)]
-"""By the size of a read that is one HTTP chunk."""
-
-
 class _OutOfStep(Exception):
     """Ends the parse of what follows a whole response."""
 

@@ -43,6 +43,7 @@ from load_support import (
 
 from pytest_agentperf.load.client import Target, Timeouts
 from pytest_agentperf.load.connection import REUSE_MAX_IDLE_NS, Connection
+from pytest_agentperf.load.reads import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -653,7 +654,7 @@ def tokens(exchange: Exchange) -> int:
     if response is None or connection is None:
         return 0
     decoded = response._decoder.content.content_chunks
-    return decoded + response._plain_chunks + connection._plain_chunks
+    return decoded + response._plain_chunks + connection._loop.reads._chunks[connection._fd]
 
 
 def test_a_stream_stalls_from_its_last_event_on_decoded_or_not() -> None:
@@ -677,7 +678,7 @@ def test_a_stream_stalls_from_its_last_event_on_decoded_or_not() -> None:
         client.until(lambda: tokens(exchange) == 6)
         response = exchange.response
         assert response is not None
-        last_ns = max(connection.t_plain_ns, response.t_progress_ns)
+        last_ns = max(connection.t_counted_ns, response.t_progress_ns)
         exchange.check(last_ns + 30 * NS_PER_S)
         assert not exchange.ended
         # Once a read is decoded again, the connection has handed over what it knew.
@@ -860,7 +861,7 @@ def test_what_this_machine_lacks_is_no_failure_of_the_server(
         raise OSError(number, "none left")
 
     with connected("http://127.0.0.1:9/v1") as client:
-        monkeypatch.setattr(socket, "socket", no_socket)
+        monkeypatch.setattr(socket, "SocketType", no_socket)
         answer = client.ask()
         monkeypatch.undo()
     assert answer.failure == failure
@@ -965,7 +966,7 @@ def test_closing_ends_every_connection(tls: bool, certificate: Path, monkeypatch
         server.wait_closed()
         run_for(client.http.loop, 20 * MS)
         # What is left is the loop's own.
-        watched = [handler for handler in client.http.loop._handlers if handler.__name__ != "_ignore"]
+        watched = [handler for handler in client.http.loop.reads.handlers if handler is not ignore]
         assert watched == [client.http.loop._woken]
 
 

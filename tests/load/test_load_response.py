@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import tracemalloc
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, compress, pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,16 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from load_support import SHARED, chunk
 
-from pytest_agentperf.load import connection as connection_module
+from pytest_agentperf.load import reads as reads_module
 from pytest_agentperf.load.connection import Connection
-from pytest_agentperf.load.loop import READ
-from pytest_agentperf.load.response import SIZE_LINES, Response
+from pytest_agentperf.load.loop import READ, Loop
+from pytest_agentperf.load.reads import SIZE_LINES
+from pytest_agentperf.load.response import Response
 from pytest_agentperf.load.shape import Shape, Shapes
 from pytest_agentperf.load.sse import StreamContent, decode
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 CAPTURES = sorted((SHARED / "sse").glob("*.sse"))
 SMALL_BYTES = 1_000
@@ -107,54 +110,57 @@ def feed(reads: Iterable[tuple[int, bytes]], shapes: Shapes) -> Taken:
     return Taken(content, response.status, response.complete, response.keep_alive, malformed, decoded)
 
 
-class Peer:
-    """Stands where a connection has its loop, its socket, its clock and its owner."""
+class Owner:
+    """Stands where a connection has its exchange."""
 
-    def __init__(self) -> None:
-        self.memory = bytearray(1 << 18)
-        self.now_ns = 0
-        self.next = b""
-        self.ended = False
+    ended = False
 
-    def watch(self, *_: Any) -> None:
-        """Nobody waits."""
+    def connected(self) -> None:
+        """It was from the start."""
 
-    unwatch = setsockopt = close = sent = watch
+    def connect_failed(self, error: OSError) -> None:
+        raise error
 
-    def fileno(self) -> int:
-        return 1
-
-    def send(self, request: bytes) -> int:
-        return len(request)
-
-    def recv_into(self, memory: bytearray) -> int:
-        memory[: len(self.next)] = self.next
-        return len(self.next)
+    def sent(self) -> None:
+        """Nothing is kept."""
 
     def responded(self) -> None:
         self.ended = True
 
-    def clock(self) -> int:
-        return self.now_ns
+
+@contextmanager
+def established(owner: Owner, shapes: Shapes) -> Iterator[tuple[Connection, Response, socket.socket, Loop]]:
+    """Let a connection wait for its response; yields the other end too."""
+    loop = Loop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        connection = Connection(loop, "", mock.Mock(), None)
+        connection._sock, connection._fd, connection._owner = ours, ours.fileno(), owner
+        connection._stand(ours)
+        response = Response(loop.memory, loop.view, shapes)
+        connection.carry(b"POST", response, owner)
+        yield connection, response, theirs, loop
+        connection.abort()
+    loop.close()
 
 
 def receive(reads: Iterable[tuple[int, bytes]], shapes: Shapes) -> Taken:
-    """Let a connection read them, as it reads from its socket."""
-    peer: Any = Peer()
-    connection = Connection(peer, "", peer, None)
-    connection.open = True
-    connection._sock = peer
-    connection._recv_into = peer.recv_into
-    response = Response(peer.memory, memoryview(peer.memory), shapes)
-    connection.carry(b"POST", response, peer)
-    with mock.patch.object(connection_module, "monotonic_ns", peer.clock):
-        for peer.now_ns, peer.next in reads:
-            connection._readable(READ)
-            if peer.ended:
+    """Let a connection read them from its socket, as the loop does."""
+    owner = Owner()
+    with (
+        established(owner, shapes) as (connection, response, theirs, loop),
+        mock.patch.object(reads_module, "monotonic_ns") as clock,
+    ):
+        for clock.return_value, read in reads:
+            theirs.sendall(read)
+            loop.reads.serve([(connection._fd, READ)])
+            if owner.ended:
                 break
         else:
             # As `Exchange` sees them where it gives up on a response.
-            response.count_plain(connection._plain_chunks, connection.t_plain_ns)
+            connection._take_counted(response)
     decoded = response._decoder.content.content_chunks
     malformed = connection.not_http
     content = response.content()
@@ -423,19 +429,11 @@ def test_the_first_line_of_a_chunk_that_fills_a_read() -> None:
 
 
 def test_a_wake_up_for_nothing_is_nothing() -> None:
-    peer: Any = Peer()
-    connection = Connection(peer, "", peer, None)
-    connection.open = True
-    connection._sock = peer
-    connection.carry(b"POST", Response(peer.memory, memoryview(peer.memory), Shapes()), peer)
-
-    def nothing(memory: bytearray) -> int:
-        raise BlockingIOError
-
-    connection._recv_into = nothing
-    connection._readable(READ)
-    assert connection.open
-    assert not peer.ended
+    owner = Owner()
+    with established(owner, Shapes()) as (connection, _, _, loop):
+        assert loop.reads.serve([(connection._fd, READ)]) == 0
+        assert connection.open
+        assert not owner.ended
 
 
 # Stamps
