@@ -52,4 +52,11 @@ def assigned_trajectories(seed: int, agent: int, trajectory_ids: Sequence[str]) 
 
 def isolation_prefix(nonce: str, phase: int, attempt: int, agent: int, ordinal: int) -> str:
     """Return the 128 hex characters that open a trajectory's first message, so that no cache entry is shared."""
-    return hashlib.sha512(_hash_input(nonce, phase, attempt, agent, ordinal)).hexdigest()
+    hash_ = _begun_prefix(nonce, phase, attempt).copy()
+    hash_.update(_hash_input(agent, ordinal))
+    return hash_.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _begun_prefix(nonce: str, phase: int, attempt: int) -> hashlib._Hash:
+    return hashlib.sha512(_hash_input(nonce, phase, attempt))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from operator import attrgetter
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -142,26 +142,40 @@ class RequestColumns:
         return cls(ints, frame["texts"])
 
 
+_ROWS_MAX = 64
+
+
 class ColumnsBuilder:
     """Collects records one by one, 8 bytes a number."""
 
     def __init__(self) -> None:
         self._ints = {name: array("q") for name in INT_COLUMNS}
         self._texts: dict[str, list[str | None]] = {name: [] for name in TEXT_COLUMNS}
+        self._rows: list[tuple[RequestKey, Answer]] = []
 
     def add(self, key: RequestKey, answer: Answer) -> None:
         """Append one request."""
-        for column, value in zip(self._ints.values(), _KEY_INTS(key) + _ANSWER_INTS(answer), strict=True):
-            column.append(NULL if value is None else value)
-        for texts, text in zip(self._texts.values(), (key.trajectory, *_ANSWER_TEXTS(answer)), strict=True):
-            texts.append(text)
+        self._rows.append((key, answer))
+        if len(self._rows) == _ROWS_MAX:
+            self._enter()
+
+    def _enter(self) -> None:
+        """Turn the rows into columns: many at once, as a single one would fetch the end of every column."""
+        if not self._rows:
+            return
+        keys, answers = zip(*self._rows, strict=True)
+        self._rows.clear()
+        for name, column in chain(
+            zip(RequestKey._fields, zip(*keys, strict=True), strict=True),
+            zip(Answer._fields, zip(*answers, strict=True), strict=True),
+        ):
+            if (ints := self._ints.get(name)) is not None:
+                ints.extend([NULL if value is None else value for value in column])
+            else:
+                self._texts[name] += column
 
     def finish(self) -> RequestColumns:
         """Return the columns collected so far."""
+        self._enter()
         ints = {name: np.frombuffer(bytes(column), dtype=np.int64) for name, column in self._ints.items()}
         return RequestColumns(ints, self._texts)
-
-
-_KEY_INTS = attrgetter(*INT_COLUMNS[:5])
-_ANSWER_INTS = attrgetter(*INT_COLUMNS[5:])
-_ANSWER_TEXTS = attrgetter(*TEXT_COLUMNS[1:])

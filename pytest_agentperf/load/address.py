@@ -24,6 +24,8 @@ class Addresses:
 
     def for_agent(self, agent: int) -> list[Address]:
         """Return the addresses to try, in this order."""
+        if len(self._all) == 1:
+            return [*self._all]
         same = [address for address in self._all if address.family == self._family]
         start = agent % len(same)
         others = [address for address in self._all if address.family != self._family]

@@ -22,6 +22,8 @@ class Event(NamedTuple):
 class EventSplitter:
     """Keeps nothing of a body but what is not yet a whole event."""
 
+    __slots__ = ("_after_cr", "_data", "_first_line", "_rest", "_t_data_ns", "_t_read_ns")
+
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
@@ -35,6 +37,19 @@ class EventSplitter:
         """Return whether the last read ended where an event ended."""
         return not (self._rest or self._data or self._after_cr)
 
+    def whole_event(self, read: bytes) -> bytes | None:
+        """Take a read that is one event, as most servers write them, and return its data; None if it is not."""
+        if (
+            read.startswith(b"data: ")
+            and read.find(b"\n") == len(read) - 2
+            and read.endswith(b"\n\n")
+            and b"\r" not in read
+            and self.at_boundary
+        ):
+            self._first_line = False
+            return read[6:-2]
+        return None
+
     def feed(self, t_ns: int, read: bytes) -> list[Event]:
         """Take one read and its time (monotonic ns), return the events it completed.
 
@@ -43,16 +58,6 @@ class EventSplitter:
         if not read:
             return []
         self._t_read_ns = t_ns
-        if (
-            read.startswith(b"data: ")
-            and read.endswith(b"\n\n")
-            and read.count(b"\n") == 2
-            and b"\r" not in read
-            and not (self._rest or self._data or self._after_cr)
-        ):
-            # What most servers write at once.
-            self._first_line = False
-            return [Event(t_ns, read[6:-2], True)]
         # A CRLF split across two reads is one line end, not two.
         chunk = read[1:] if self._after_cr and read[:1] == b"\n" else read
         self._after_cr = read[-1:] == b"\r"

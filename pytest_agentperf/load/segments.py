@@ -45,6 +45,8 @@ class Segments:
             # Without the subclass `memmap`, whose every slice costs microseconds.
             self._bounds = np.asarray(np.load(folder / BOUNDS_FILE, mmap_mode="r"))
             self._turns = np.asarray(np.load(folder / TURNS_FILE, mmap_mode="r"))
+            # Single numbers are read out of these: NumPy takes a microsecond for each.
+            self._bound, self._turn = self._bounds.data, self._turns.data
             if index["format"] != FORMAT or index["segments_bytes"] != len(self._segments):
                 raise ValueError("another format, or cut short")
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
@@ -65,20 +67,20 @@ class Segments:
 
     def slices(self, number: int) -> list[memoryview]:
         """Return the slices of a request; the isolation prefix goes behind the first."""
-        first, stop, _, _ = self._turns[number].tolist()
-        bounds = iter(self._bounds[first:stop].tolist())
+        turn = self._turn
+        bounds = iter(self._bound[turn[number, FIRST_BOUND] : turn[number, STOP_BOUND]])
         segments = self._segments
         return [segments[start:stop] for start, stop in zip(bounds, bounds, strict=True)]
 
     def output_tokens(self, number: int) -> int:
         """Return the recorded length of a turn's answer, NOT_RECORDED where there is none."""
-        return int(self._turns[number, OUTPUT_TOKENS])
+        tokens: int = self._turn[number, OUTPUT_TOKENS]
+        return tokens
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn of a trajectory."""
-        turns = self._numbers[trajectory]
-        delays: list[int] = self._turns[turns.start : turns.stop, TOOL_DELAY_NS].tolist()
-        return delays
+        turn = self._turn
+        return [turn[number, TOOL_DELAY_NS] for number in self._numbers[trajectory]]
 
     @property
     def turns_mean(self) -> float:

@@ -22,6 +22,8 @@ _UTF8 = (
 )
 _ASCII = rb"[ !#-\[\]-\x7f]*"
 _STRING = rb'"%b(?:(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|%b)%b)*"' % (_ASCII, _UTF8, _ASCII)
+# Not empty. Most texts are plain ASCII, which the first branch takes in one go.
+_TEXT = rb'"(?:%b"|(?!")%b)' % (_ASCII[:-1] + b"+", _STRING[1:])
 _INTEGER = rb"-?(?:0|[1-9][0-9]*)"
 _NUMBER = _INTEGER + rb"(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _TOKEN = re.compile(
@@ -64,11 +66,12 @@ class Shapes:
         """Return the shape of an event that brought output, learned from it if need be; None if it has none."""
         if self._misses > _MISSES_MAX:
             return None
-        if not is_plain(payload):
-            return None
         for shape in self._shapes:
+            # What looks like a plain event is one.
             if shape.matches(data):
                 return shape
+        if not is_plain(payload):
+            return None
         self._misses += 1
         if len(self._shapes) < _SHAPES_MAX and (pattern := _json_pattern(data)) is not None:
             shape = Shape(pattern)
@@ -112,7 +115,7 @@ def _json_pattern(data: bytes) -> bytes | None:
             pattern += re.escape(found[0])
         elif string is not None and string != b'""' and key not in _CONSTANT:
             # The same length for all ids of an endpoint, and skipping bytes costs nothing.
-            free = rb'"[^"]{%d}"' % (len(string) - 2) if key == b'"id"' else rb'(?!"")' + _STRING
+            free = rb'"[^"]{%d}"' % (len(string) - 2) if key == b'"id"' else _TEXT
             pattern += free
         elif number is not None and key not in _JUDGED:
             pattern += _INTEGER if number.lstrip(b"-").isdigit() else _NUMBER

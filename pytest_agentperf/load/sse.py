@@ -16,7 +16,6 @@ from pytest_agentperf.load.events import EventSplitter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_agentperf.load.events import Event
     from pytest_agentperf.load.shape import Shape, Shapes
 
 _DONE = b"[DONE]"
@@ -50,6 +49,8 @@ class StreamContent:
 class StreamDecoder:
     """Decodes one response body, read by read."""
 
+    __slots__ = ("_done", "_events", "_shapes", "content", "shape", "t_event_ns")
+
     def __init__(self, shapes: Shapes | None = None) -> None:
         self.content = StreamContent()
         self.shape: Shape | None = None
@@ -67,18 +68,21 @@ class StreamDecoder:
 
     def feed(self, t_ns: int, read: bytes) -> None:
         """Take one read and its time (monotonic ns)."""
+        if (data := self._events.whole_event(read)) is not None:
+            self._event(t_ns, data, whole=True)
+            return
         try:
             events = self._events.feed(t_ns, read)
         except ValueError as error:
             self._fail("malformed", str(error))
             return
         for event in events:
-            self._event(event)
+            self._event(event.t_ns, event.data, whole=event.whole)
 
     def finish(self) -> StreamContent:
         """Return the content after the last read; an event that lacks only its empty line counts too."""
         for event in self._events.finish():
-            self._event(event)
+            self._event(event.t_ns, event.data, whole=event.whole)
         content = self.content
         if content.failure is not None:
             return content
@@ -92,8 +96,7 @@ class StreamDecoder:
             self._fail("no_output", "the stream finished without any output")
         return content
 
-    def _event(self, event: Event) -> None:
-        t_ns, data, whole = event
+    def _event(self, t_ns: int, data: bytes, *, whole: bool) -> None:
         self.t_event_ns = t_ns
         if self.content.failure is not None:
             return
@@ -206,6 +209,8 @@ def _label(value: Any) -> str | None:
 def _as_text(value: Any) -> str:
     """Return text that can be written: JSON for what is no text, and no half of a surrogate pair."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if text.isascii():
+        return text
     return text.encode("utf-8", "replace").decode()
 
 
