@@ -127,17 +127,18 @@ class Reads:
                         chunks[fd] += 1
                         stamps[fd] = t_ns
                         if ready != edge:
-                            read_on(fd, sock)
+                            read_on(fd, sock, to_the_end=True)
                         continue
                 readers[fd].arrived(size, t_ns)  # type: ignore[union-attr]
                 if ready != edge or size == full:
-                    read_on(fd, sock)
+                    read_on(fd, sock, to_the_end=ready != edge)
             return t_ns
 
         return serve
 
-    def _read_on(self, fd: int, sock: SocketType) -> None:
+    def _read_on(self, fd: int, sock: SocketType, *, to_the_end: bool) -> None:
         """Read until nothing is left: what is there already, the end included, makes a socket ready no more."""
+        full = len(self._memory)
         while self._sockets[fd] is sock:
             reader = self._readers[fd]
             assert reader is not None
@@ -149,3 +150,5 @@ class Reads:
                 reader.lost(str(error))
                 return
             reader.arrived(size, monotonic_ns())
+            if size < full and not to_the_end:
+                return
