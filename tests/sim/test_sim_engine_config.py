@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from pytest_agentperf.config.engine import EngineConfig, load_engine_config
+from pytest_agentperf.config.engine import (
+    EngineConfig,
+    PowerActivity,
+    PrefillPool,
+    Speculation,
+    load_engine_config,
+)
 from pytest_agentperf.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,15 +28,19 @@ if TYPE_CHECKING:
         {"unknown": 1},
         {"output_tokens_median": 200, "output_tokens_p95": 100},
         {"power_idle_w": 500, "power_peak_w": 400},
+        {"step_overlap": True},  # with memory and arithmetic both at full power
+        {"prefill_pool": {"replicas": 2}},
+        {"speculation": {"draft_tokens": 3, "acceptance_rate": 1.1}},
     ],
 )
-def test_values_out_of_range_are_refused(changes: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         EngineConfig.model_validate(changes)
 
 
 def test_every_parameter_is_described() -> None:
-    assert all(field.description for field in EngineConfig.model_fields.values())
+    for model in (EngineConfig, PrefillPool, Speculation, PowerActivity):
+        assert all(field.description for field in model.model_fields.values())
 
 
 @pytest.mark.parametrize("text", ["step_base_ms: 7\n", json.dumps({"step_base_ms": 7})])

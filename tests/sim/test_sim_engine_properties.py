@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.sim.engine import Engine
 
 BLOCK_TOKENS = 10
+POOL = {"accelerators_each": 1, "transfer_latency_ms": 3, "transfer_kv_kbyte_per_token": 70, "kv_blocks": 40}
 
 
 class Arrival(NamedTuple):
@@ -36,7 +37,9 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
         cancel = draw(st.none() | st.integers(0, 300))
         found.append(
             Arrival(
-                EngineRequest(request_id, prompt, draw(st.integers(1, 60)), 10**6, block_hashes=hashes),
+                EngineRequest(
+                    request_id, prompt, draw(st.integers(1, 60)), 10**6, session=family, block_hashes=hashes
+                ),
                 now_ns,
                 None if cancel is None else now_ns + cancel * 1_000_000,
             )
@@ -52,6 +55,11 @@ configs = st.fixed_dictionaries(
         "tokens_per_chunk": st.integers(1, 7),
         "jitter_cv": st.sampled_from([0.0, 0.3]),
         "step_per_context_ktoken_ms": st.sampled_from([0.0, 3.0]),
+        "accelerators": st.just(4),
+        "replicas": st.integers(1, 2),
+        "ranks": st.integers(1, 2),
+        "speculation": st.sampled_from([None, {"draft_tokens": 3, "acceptance_rate": 0.7}]),
+        "prefill_pool": st.sampled_from([None, POOL, POOL | {"replicas": 2, "ranks": 2}]),
     }
 )
 
@@ -92,9 +100,11 @@ def test_every_request_ends_with_exactly_its_tokens(plan: list[Arrival], changes
         tokens = [event.amount for event in own if event.kind is EventKind.TOKENS]
         if kinds == [EventKind.REJECTED]:
             needed = -(-(arrival.request.prompt_tokens + wanted - 1) // BLOCK_TOKENS)
-            assert own[0].amount == needed > changes["kv_blocks"]
+            pool = changes["prefill_pool"] or {"kv_blocks": 60}
+            assert own[0].amount == needed > min(changes["kv_blocks"], pool["kv_blocks"])
             continue
-        assert all(0 < amount <= changes["tokens_per_chunk"] for amount in tokens)
+        drafts = changes["speculation"]["draft_tokens"] if changes["speculation"] else 0
+        assert all(0 < amount <= changes["tokens_per_chunk"] + drafts for amount in tokens)
         assert kinds.count(EventKind.SCHEDULED) <= 1
         if EventKind.FINISHED in kinds:
             assert kinds[0] is EventKind.SCHEDULED

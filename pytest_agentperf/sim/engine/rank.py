@@ -128,7 +128,8 @@ class Rank:
         room = sequence.blocks * block_tokens - sequence.prompt - sequence.emitted + 1
         if left != steps:
             room = -(-room * steps // left)
-        sequence.first_growth = first = step + 1 + room
+        # Within a period of what is charged, or its phase would count once too often.
+        sequence.first_growth = first = min(step + 1 + room, self._charged + self.period)
         sequence.growth_phase = phase = first % self.period
         self._phases[phase] += 1
         self.safe_step = NEVER
