@@ -5,25 +5,41 @@ Nothing is started before the first tier is asked for; deployments stay open unt
 
 from __future__ import annotations
 
+import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, Self
 
 from pytest_agentperf.clock import NS_PER_S, RealClock
-from pytest_agentperf.core.economics import normalise
-from pytest_agentperf.core.errors import ConfigError, EndpointError
-from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
-from pytest_agentperf.core.search import CapacitySearch, Probe, SearchRules, Status, TierOutcome
-from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES, Verdict, binding_constraint
+from pytest_agentperf.config.recorded import record_settings
+from pytest_agentperf.core.errors import ConfigError, EndpointError, LoadError
+from pytest_agentperf.core.journal import (
+    DeploymentOpened,
+    Event,
+    NoJournal,
+    PhaseBrokenOff,
+    PhaseFinished,
+    PhaseStarted,
+    RunEnded,
+    RunResumed,
+    ServerRevived,
+    TierFinished,
+)
+from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResult
+from pytest_agentperf.core.run_state import RunState
+from pytest_agentperf.core.search import CapacitySearch, SearchRules
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.opening import NotRunnable, max_prompt_tokens, open_deployment
+from pytest_agentperf.results.artifact import software_versions
+from pytest_agentperf.results.tier_result import tier_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
-    from pytest_agentperf.core.ports import BlockingClock
+    from pytest_agentperf.core.ports import BlockingClock, Journal
     from pytest_agentperf.core.power import PowerSource
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.dataset import PreparedDataset
@@ -57,23 +73,20 @@ class CapacityRun:
         *,
         clock: BlockingClock | None = None,
         open_: Callable[[str, RunSettings, Encode, BlockingClock], Deployed] = open_deployment,
+        journal: Journal | None = None,
     ) -> None:
         self.settings = settings
-        self.phases: list[PhaseResult] = []
-        self.request_parameters: dict[str, dict[str, object]] = {}
-        self.power_sources: dict[str, PowerSource] = {}
-        self.simulated = False
+        self.state = RunState(self._new_search)
+        self._journal = journal or NoJournal()
         self._observer = observer
         self._clock = clock or RealClock()
         self._open_deployment = open_
         self._encoded: EncodedDataset | None = None
         self._open: dict[str, Deployed] = {}
-        self._searches: dict[str, CapacitySearch] = {}
-        self._crashes: set[tuple[str, int]] = set()
-        """Deployments and numbers of agents at which the server crashed."""
-        self._next_phase = 0
         self._start_ns: int | None = None
-        self._tokens = 0
+        self._elapsed_before_s = 0.0
+        """How long the run had lasted when it was interrupted."""
+        self._resumed = False
         self._out_of_budget: str | None = None
 
     def __enter__(self) -> Self:
@@ -93,6 +106,62 @@ class CapacityRun:
         finally:
             if self._encoded is not None:
                 self._encoded.close()
+            self._tell_ended()
+
+    def _tell_ended(self) -> None:
+        if self._start_ns is None:
+            return
+        self._elapsed_before_s, self._start_ns = self._elapsed_s(), None
+        if self.state.begun is not None:
+            # Whoever reads the journal manages without; a full disk has been reported where it cost something.
+            with contextlib.suppress(LoadError):
+                self._tell(RunEnded(elapsed_s=self._elapsed_before_s))
+
+    def resume(self, events: Iterable[Event]) -> None:
+        """Take what a journal tells of this run, and go on from there; raises ConfigError if it is another run."""
+        for event in events:
+            self.state.apply(event)
+        self._elapsed_before_s = self.state.elapsed_s
+        self._resumed = True
+
+    def _tell(self, event: Event) -> None:
+        """Let an event happen: it is kept before anything follows from it."""
+        self._journal.append(event)
+        self.state.apply(event)
+
+    @property
+    def phases(self) -> list[PhaseResult]:
+        """Return all finished phases."""
+        return self.state.phases
+
+    @property
+    def request_parameters(self) -> dict[str, dict[str, object]]:
+        """Return what every request carried besides its messages, per deployment."""
+        return {name: opened.request_parameters for name, opened in self.state.opened.items()}
+
+    @property
+    def power_sources(self) -> dict[str, PowerSource]:
+        """Return where power is read, per deployment."""
+        return {name: opened.power_source for name, opened in self.state.opened.items()}
+
+    @property
+    def simulated(self) -> bool:
+        """Return whether any deployment is a model of one."""
+        return any(opened.simulated for opened in self.state.opened.values())
+
+    @property
+    def dataset_info(self) -> DatasetInfo:
+        """Return which trajectories are replayed; known once a deployment was opened."""
+        if self.state.begun is not None:
+            return self.state.begun.dataset
+        dataset = self.dataset
+        return DatasetInfo(
+            name=dataset.name,
+            digest=dataset.digest,
+            trajectories=len(dataset.ids),
+            official=dataset.digest == self.settings.ruleset.dataset_digest,
+            truncation=dataset.report._asdict(),
+        )
 
     @property
     def dataset(self) -> PreparedDataset:
@@ -113,22 +182,40 @@ class CapacityRun:
 
     def measure(self, tier: str) -> TierResult:
         """Search the capacity at one tier; raises NotRunnable, EndpointError, DatasetError, ConfigError."""
+        if tier in self.state.tiers:
+            return self.state.tiers[tier]
         name = self._deployment_name(tier)
-        deployment = self._opened(name)
-        search = self._searches[name]
+        search = self.state.search(name)
         while self._out_of_budget is None and (probe := search.next_probe(tier)):
-            run = self._phase(deployment, probe.kind, probe.n_agents, attempt=probe.attempt)
+            deployment = self._opened(name)
+            run = self._phase(deployment, probe.kind, probe.n_agents, attempt=probe.attempt, tier=tier)
             if run is None:
                 break
-            _record(search, probe, run.result, tier)
-        return self._tier_result(tier, name, search.outcome(tier))
+        result = self._tier_result(tier, name)
+        if result.complete:
+            self._tell(TierFinished(result=result))
+        return result
 
     def known(self, tier: str) -> TierResult | None:
-        """Return what is known of a tier so far, None if its deployment was never opened."""
+        """Return what is known of a tier so far, None if no probe of its deployment was begun."""
         found = self.settings.deployment_for(tier)
-        if found is None or found[0] not in self._searches:
+        if found is None or found[0] not in self.state.opened:
             return None
-        return self._tier_result(tier, found[0], self._searches[found[0]].outcome(tier))
+        if tier in self.state.tiers:
+            # Its answer stands, whatever other tiers' probes at the same number of agents say by now.
+            contradictions = self.state.search(found[0]).outcome(tier).contradictions
+            return self.state.tiers[tier].model_copy(update={"contradictions": contradictions})
+        return self._tier_result(tier, found[0])
+
+    def _tier_result(self, tier: str, deployment: str) -> TierResult:
+        return tier_result(
+            self.settings,
+            tier,
+            deployment,
+            self.state.search(deployment).outcome(tier),
+            self.phases,
+            broken_off=self._out_of_budget or "the search was broken off",
+        )
 
     def run_fixed(self, deployment: str, n_agents: int) -> PhaseResult:
         """Run one phase at a fixed number of agents, warm-up first."""
@@ -162,18 +249,8 @@ class CapacityRun:
         self._open[name] = opened
         if self._start_ns is None:
             self._start_ns = self._clock.now_ns()
-        self.simulated |= opened.server.simulated
-        self.request_parameters[name] = dict(opened.parameters)
-        self.power_sources[name] = opened.metering.source.published()
-        start = self.settings.start or opened.deployment.search_start or 1
-        rules = SearchRules.from_ruleset(
-            self.settings.ruleset,
-            start=min(start, self.settings.max_agents),
-            max_agents=self.settings.max_agents,
-        )
-        # A deployment that is opened again goes on where its search was.
-        self._searches.setdefault(name, CapacitySearch((tier.name for tier in self.tiers_of(name)), rules))
         try:
+            self._tell_opened(opened)
             self._warm_up(opened)
         except BaseException:
             # The next tier must not find it open and take it for warm.
@@ -182,23 +259,72 @@ class CapacityRun:
             raise
         return opened
 
+    def _tell_opened(self, opened: Deployed) -> None:
+        now_utc = datetime.now(UTC).isoformat(timespec="seconds")
+        if self.state.begun is None:
+            self._tell(
+                record_settings(
+                    self.settings, self.dataset_info, software=software_versions(), created_utc=now_utc
+                )
+            )
+        elif self._encoded is not None and self._encoded.prepared.digest != self.state.begun.dataset.digest:
+            raise ConfigError(
+                "the run cannot be resumed: its dataset has changed",
+                where=str(self.settings.dataset_path),
+                remedy="measure anew without --agentperf-resume",
+            )
+        if self._resumed:
+            self._resumed = False
+            self._tell(RunResumed(created_utc=now_utc))
+        self._tell(
+            DeploymentOpened(
+                deployment=opened.name,
+                simulated=opened.server.simulated,
+                request_parameters=dict(opened.parameters),
+                power_source=opened.metering.source.published(),
+            )
+        )
+
+    def _new_search(self, deployment: str) -> CapacitySearch:
+        start = self.settings.start or self.settings.system.deployments[deployment].search_start or 1
+        rules = SearchRules.from_ruleset(
+            self.settings.ruleset,
+            start=min(start, self.settings.max_agents),
+            max_agents=self.settings.max_agents,
+        )
+        return CapacitySearch((tier.name for tier in self.tiers_of(deployment)), rules)
+
     def _warm_up(self, deployment: Deployed) -> None:
         n_agents = min(self.settings.ruleset.warmup_agents, self.settings.max_agents)
         if n_agents:
             _check_warmup(self._phase(deployment, "warmup", n_agents, attempt=0), deployment)
 
     def _phase(
-        self, deployment: Deployed, kind: PhaseKind, n_agents: int, *, attempt: int
+        self, deployment: Deployed, kind: PhaseKind, n_agents: int, *, attempt: int, tier: str | None = None
     ) -> PhaseRun | None:
         """Run one phase; None if the budget ran out, and then nothing of it is kept."""
         if self._over_budget(0):
             return None
         if deployment.needs_revival:
             deployment.revive()
+            self._tell(ServerRevived(deployment=deployment.name, elapsed_s=self._elapsed_s()))
             self._warm_up(deployment)
-        # Never the same number twice, whatever becomes of the phase: isolation prefixes are made from it.
-        number, self._next_phase = self._next_phase, self._next_phase + 1
+        number, warmup_attempt = self.state.number_for(deployment.name, warmup=kind == "warmup")
+        attempt = attempt if warmup_attempt is None else warmup_attempt
+        # Told first: whatever becomes of the phase, no other one has its isolation prefixes.
+        self._tell(
+            PhaseStarted(
+                phase=number,
+                attempt=attempt,
+                kind=kind,
+                deployment=deployment.name,
+                n_agents=n_agents,
+                tier=tier,
+                elapsed_s=self._elapsed_s(),
+            )
+        )
         self._observer.phase_started(kind, n_agents, deployment.name)
+        spent = _Spent(self._over_budget)
         try:
             run = deployment.run_phase(
                 kind,
@@ -206,91 +332,54 @@ class CapacityRun:
                 phase=number,
                 attempt=attempt,
                 tiers=self.tiers_of(deployment.name),
-                crashed_before=(deployment.name, n_agents) in self._crashes,
+                crashed_before=(deployment.name, n_agents) in self.state.crashes,
                 on_status=self._observer.phase_status,
-                spent=self._over_budget,
+                spent=spent,
             )
-        except BudgetSpent:
-            return None
-        self._tokens += run.tokens
-        run = run._replace(result=self._observer.phase_finished(run))
-        self.phases.append(run.result)
-        if kind != "warmup" and any(reason.code == "server_crashed" for reason in run.result.invalid):
-            self._crashes.add((deployment.name, n_agents))
+            run = run._replace(result=self._observer.phase_finished(run))
+        except BaseException as error:
+            broken_off = PhaseBrokenOff(
+                phase=number,
+                attempt=attempt,
+                reason=type(error).__name__,
+                tokens=spent.tokens,
+                elapsed_s=self._elapsed_s(),
+            )
+            # A full disk broke it off, perhaps; what did is what matters.
+            with contextlib.suppress(LoadError):
+                self._tell(broken_off)
+            if isinstance(error, BudgetSpent):
+                return None
+            raise
+        self._tell(
+            PhaseFinished(tier=tier, tokens=run.tokens, elapsed_s=self._elapsed_s(), result=run.result)
+        )
         return run
+
+    def _elapsed_s(self) -> float:
+        if self._start_ns is None:
+            return self._elapsed_before_s
+        return self._elapsed_before_s + (self._clock.now_ns() - self._start_ns) / NS_PER_S
 
     def _over_budget(self, fresh_tokens: int) -> bool:
         budget = self.settings.budget
-        now_ns = self._clock.now_ns()
-        elapsed_s = (now_ns - (now_ns if self._start_ns is None else self._start_ns)) / NS_PER_S
-        if budget.seconds is not None and elapsed_s > budget.seconds:
+        if budget.seconds is not None and self._elapsed_s() > budget.seconds:
             self._out_of_budget = f"the budget of {budget.seconds:g} s was spent"
-        if budget.tokens is not None and self._tokens + fresh_tokens > budget.tokens:
+        if budget.tokens is not None and self.state.tokens + fresh_tokens > budget.tokens:
             self._out_of_budget = f"the budget of {budget.tokens:,} tokens was spent"
         return self._out_of_budget is not None
 
-    def _tier_result(self, tier: str, deployment: str, outcome: TierOutcome) -> TierResult:
-        settings = self.settings
-        phases = [p for p in self.phases if p.deployment == deployment and p.kind != "warmup"]
-        published = _last(phases, tier, outcome.agents, Verdict.PASS) if outcome.agents else None
-        failing = _last(phases, tier, outcome.failed_min, Verdict.FAIL)
-        decisive = failing or published
-        accelerators = settings.system.deployments[deployment].allocated_accelerators
-        hardware = settings.system.accelerator
-        metrics = published.metrics if published else None
-        complete = outcome.status is not Status.SEARCHING
-        verdict = None
-        if complete:
-            verdict = Verdict.INVALID if outcome.status is Status.INVALID else Verdict.PASS
-        return TierResult(
-            tier=settings.tiers[tier],
-            deployment=deployment,
-            verdict=verdict,
-            agents=outcome.agents,
-            at_least=outcome.at_least,
-            complete=complete,
-            confirmed=outcome.confirmed,
-            passed_max=outcome.passed_max,
-            failed_min=outcome.failed_min,
-            contradictions=outcome.contradictions,
-            reason=outcome.reason
-            or (None if complete else self._out_of_budget or "the search was broken off"),
-            expected_agents=settings.expected_agents(tier),
-            binding_constraint=(
-                binding_constraint(next(v for v in decisive.verdicts if v.tier == tier)) if decisive else None
-            ),
-            published_phase=published.phase if published else None,
-            accelerators=accelerators,
-            metrics=metrics,
-            energy=published.energy if published else None,
-            normalisation=(
-                normalise(
-                    agents=outcome.agents,
-                    throughput_tok_s=metrics.throughput_tok_s,
-                    requests_per_s=metrics.requests / metrics.window_s,
-                    trajectories_per_hour=_trajectories_per_hour(published),
-                    accelerators=accelerators,
-                    accelerators_per_system=hardware.per_system,
-                    accelerators_per_rack=hardware.per_rack,
-                    energy=published.energy,
-                    usd_per_accelerator_hour=(
-                        settings.system.price.usd_per_accelerator_hour if settings.system.price else None
-                    ),
-                )
-                if published and metrics and outcome.agents
-                else None
-            ),
-        )
 
+class _Spent:
+    """Asks whether the budget is spent, and remembers what the phase took."""
 
-def _record(search: CapacitySearch, probe: Probe, result: PhaseResult, tier: str) -> None:
-    """Tell the search what a phase says about every tier."""
-    search.record(
-        probe,
-        {verdict.tier: verdict.verdict for verdict in result.verdicts},
-        reason=next((verdict.reason for verdict in result.verdicts if verdict.tier == tier), None),
-        load_generator=bool(result.invalid) and all(r.code in LOAD_GENERATOR_CODES for r in result.invalid),
-    )
+    def __init__(self, over_budget: Callable[[int], bool]) -> None:
+        self.tokens = 0
+        self._over_budget = over_budget
+
+    def __call__(self, tokens: int) -> bool:
+        self.tokens = tokens
+        return self._over_budget(tokens)
 
 
 def _check_warmup(run: PhaseRun | None, deployment: Deployed) -> None:
@@ -304,23 +393,3 @@ def _check_warmup(run: PhaseRun | None, deployment: Deployed) -> None:
         where=deployment.server.url,
         remedy="see the server's log; `agentperf replay` runs one phase for a closer look",
     )
-
-
-def _last(
-    phases: Sequence[PhaseResult], tier: str, n_agents: int | None, verdict: Verdict
-) -> PhaseResult | None:
-    """Return the last phase at `n_agents` with that verdict for the tier."""
-    found = None
-    for phase in phases:
-        if phase.n_agents == n_agents and any(
-            v.tier == tier and v.verdict is verdict for v in phase.verdicts
-        ):
-            found = phase
-    return found
-
-
-def _trajectories_per_hour(phase: PhaseResult) -> float | None:
-    """Return the rate at which trajectories completed inside the window, over which power is measured too."""
-    if phase.metrics is None:
-        return None
-    return phase.metrics.trajectories_in_window / phase.metrics.window_s * 3600

@@ -41,8 +41,9 @@ ALLOWED: dict[str, set[str]] = {
         "worker",
     },
     "capacity": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
-    "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
-    "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+    "recovery": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+    "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
+    "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
 }
 CORE_MAY_IMPORT = {"numpy", "pydantic", "pytest_agentperf"}
 CORE_MUST_NOT_IMPORT = {

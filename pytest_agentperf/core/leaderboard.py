@@ -45,6 +45,8 @@ class PhaseResult(_Model):
     """Whether the server had drained when the phase began, as far as its metrics tell."""
     records: str | None
     """The records file, relative to the run directory."""
+    digests: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of every file of this phase, by its name relative to the run directory."""
     metrics: PhaseMetrics | None
     energy: WindowEnergy
     power: PhasePower = PhasePower()
@@ -160,11 +162,11 @@ def merge_entries(entries: list[Entry]) -> list[Entry]:
 
 def _join(old: Entry, new: Entry) -> Entry:
     tiers = {t.tier.name: t for t in (*old.tiers, *new.tiers)}
-    phases = {p.phase: p for p in (*old.phases, *new.phases)}
+    phases = {(p.phase, p.attempt): p for p in (*old.phases, *new.phases)}
     return new.model_copy(
         update={
             "tiers": tuple(tiers[name] for name in sorted(tiers)),
-            "phases": tuple(phases[number] for number in sorted(phases)),
+            "phases": tuple(phases.values()),
             "deviations": _union(old.deviations, new.deviations),
             "request_parameters": {**old.request_parameters, **new.request_parameters},
             "power_source": {**old.power_source, **new.power_source},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_agentperf.core.journal import Event
     from pytest_agentperf.core.kept import KeepRule, KeptAnswer
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
     from pytest_agentperf.core.power import PowerSeries, PowerSource
@@ -169,6 +170,13 @@ class ServerMetrics(Protocol):
 
     def stop(self) -> ServerSeries:
         """End, and return all readings since `start`; what could not be read is a gap in them."""
+
+
+class Journal(Protocol):
+    """Keeps the events of a run, in order."""
+
+    def append(self, event: Event) -> None:
+        """Keep an event for good before anything else happens; raises OSError where that fails."""
 
 
 class LoadPool(Protocol):

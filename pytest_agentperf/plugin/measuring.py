@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_agentperf.capacity import CapacityRun
+from pytest_agentperf.config.recorded import check_unchanged
 from pytest_agentperf.config.run import api_keys
-from pytest_agentperf.core.errors import AgentPerfError, ConfigError, LoadError
-from pytest_agentperf.core.leaderboard import DatasetInfo, Entry, PhaseResult, TierResult
+from pytest_agentperf.core.errors import AgentPerfError, LoadError
 from pytest_agentperf.core.redact import redact
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.opening import NotRunnable
 from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.terminal import make_progress
-from pytest_agentperf.results.artifact import store_phase
+from pytest_agentperf.results.artifact import software_versions, store_phase
 from pytest_agentperf.results.entry import build_entry
+from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, read_journal
 from pytest_agentperf.results.junit import identity, problem_properties, properties
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.leaderboard import Entry, PhaseResult, TierResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.deployed import PhaseRun
     from pytest_agentperf.plugin.session import AgentPerfSession
@@ -39,10 +39,11 @@ class Measuring:
         self.settings = settings
         self._session = session
         self._progress = make_progress(session, settings)
-        self._run = CapacityRun(settings, self)
         self._lock = SystemLock(settings)
         self._folder = session.run_folder(settings)
-        self._folder_is_ours = False
+        self._journal = FileJournal(self._folder / JOURNAL)
+        self._run = CapacityRun(settings, self, journal=self._journal)
+        self._begun = False
         self._tiers: dict[str, TierResult] = {}
 
     def knows(self, tier: str) -> bool:
@@ -68,8 +69,7 @@ class Measuring:
         skip = failure = None
         try:
             self._lock.acquire()
-            if not self._folder_is_ours and self._folder.exists():
-                raise _not_ours(self._folder)
+            self._begin()
             return self._run.measure(tier)
         except NotRunnable as error:
             skip = str(error)
@@ -100,7 +100,26 @@ class Measuring:
         try:
             self._run.close()
         finally:
+            self._journal.close()
+            self._begun = False
             self._lock.release()
+
+    def _begin(self) -> None:
+        """Go on with what the run's folder holds, if it was begun: by another process, or before `close`."""
+        if self._begun:
+            return
+        if self._folder.exists():
+            # Its nonce says whose it is: another run may have begun in the same second.
+            if not self._journal.path.exists():
+                raise not_ours(self._folder)
+            begun = read_journal(self._journal.path).begun
+            if begun.nonce != self.settings.nonce:
+                raise not_ours(self._folder)
+            check_unchanged(begun, self.settings, software=software_versions(), where=str(self._folder))
+            events = self._journal.reopen().events
+            if self._run.state.begun is None:
+                self._run.resume(events)
+        self._begun = True
 
     def _keep_what_there_is(self, tier: str, item: pytest.Item) -> None:
         """Hand over what was measured before an error or an interrupt."""
@@ -120,18 +139,11 @@ class Measuring:
 
     def _entry(self, tiers: list[TierResult]) -> Entry:
         run = self._run
-        dataset = run.dataset
         return build_entry(
             self.settings,
             tiers=tiers,
             phases=run.phases,
-            dataset=DatasetInfo(
-                name=dataset.name,
-                digest=dataset.digest,
-                trajectories=len(dataset.ids),
-                official=dataset.digest == self.settings.ruleset.dataset_digest,
-                truncation=dataset.report._asdict(),
-            ),
+            dataset=run.dataset_info,
             request_parameters=run.request_parameters,
             power_sources=run.power_sources,
             simulated=run.simulated,
@@ -154,33 +166,15 @@ class Measuring:
     def phase_finished(self, run: PhaseRun) -> PhaseResult:
         """Store the phase's records as soon as they are there."""
         try:
-            self._claim_folder()
             stored = store_phase(self._folder, run.result, run.columns, *run.sampled, server=run.server)
         except OSError as error:
             raise LoadError(
                 f"the records cannot be written: {error.strerror or error}",
                 where=str(self._folder),
-                remedy="make room or name another folder (--agentperf-results), and run again",
+                remedy=f"make room, and go on with --agentperf-resume {self._folder}",
             ) from None
         self._progress.phase_finished(stored)
         return stored
-
-    def _claim_folder(self) -> None:
-        if not self._folder_is_ours:
-            try:
-                self._folder.mkdir(parents=True)
-            except FileExistsError:
-                raise _not_ours(self._folder) from None
-            self._folder_is_ours = True
-
-
-def _not_ours(folder: Path) -> ConfigError:
-    # Of a run that began in the same second, or of an xdist worker that died and was replaced by this one.
-    return ConfigError(
-        "another run has written results there, and they are never overwritten",
-        where=str(folder),
-        remedy="run again",
-    )
 
 
 def _test_verdict(result: TierResult) -> tuple[str, str | None]:

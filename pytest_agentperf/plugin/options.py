@@ -53,6 +53,7 @@ OPTIONS = (
     Option("budget", "end the search after this (30m, 2h, 20Mtok) with what it knows", "BUDGET"),
     Option("seed", "seed of the assignment of trajectories (default 0)", "N"),
     Option("workers", "load worker processes (default: as many as the agents need)", "N"),
+    Option("resume", "go on with the interrupted run in this directory; repeatable", "RUN_DIR", True),
     Option("results", f"folder for results (default {RESULTS_DEFAULT})", "DIR"),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -88,8 +89,8 @@ def values(config: pytest.Config, name: str) -> list[str]:
 
 
 def wants_agentperf(config: pytest.Config) -> bool:
-    """Return whether this session measures anything: whether a system is named."""
-    return bool(values(config, "system"))
+    """Return whether this session measures anything: whether a system, or a run to resume, is named."""
+    return bool(values(config, "system") or values(config, "resume"))
 
 
 def run_options(config: pytest.Config) -> RunOptions:

@@ -21,12 +21,13 @@ from pytest_agentperf.core.leaderboard import Entry, TierResult
 from pytest_agentperf.plugin.options import results_folder, run_options, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pytest_agentperf.core.metrics import PhaseMetrics
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.plugin.measuring import Measuring
+    from pytest_agentperf.plugin.resuming import InterruptedRun
 
 _payload_key = pytest.StashKey[str]()
 
@@ -111,6 +112,7 @@ class AgentPerfSession:
         results: Path,
         stamp: str,
         nonce: str,
+        interrupted: Mapping[str, InterruptedRun],
     ) -> None:
         self.config = config
         self.options = options
@@ -122,6 +124,7 @@ class AgentPerfSession:
         self.entries: list[Entry] = []
         self.written: list[Path] = []
         self.problems: list[str] = []
+        self._interrupted_runs = interrupted
         self._settings: dict[tuple[Path, Path], RunSettings] = {}
         self._runs: dict[str, Measuring] = {}
         self._open: Measuring | None = None
@@ -136,7 +139,10 @@ class AgentPerfSession:
         workerinput = getattr(config, "workerinput", {})
         stamp = workerinput.get("agentperf_stamp") or _stamp(results)
         nonce = workerinput.get("agentperf_nonce") or secrets.token_hex(16)
-        session = cls(config, run_options(config), systems, results, stamp, nonce)
+        from pytest_agentperf.plugin.resuming import interrupted_runs
+
+        interrupted = interrupted_runs(config, systems)
+        session = cls(config, run_options(config), systems, results, stamp, nonce, interrupted)
         for suite in _suites_on_command_line(config):
             session.settings_for(suite)
         return session
@@ -155,7 +161,13 @@ class AgentPerfSession:
                         where=str(settings.suite_path),
                         remedy="give each suite a name of its own: results are kept by it",
                     )
-                self._settings[key] = replace(settings, nonce=self._nonce_of(settings.id))
+                resumed = self._interrupted_runs.get(settings.id)
+                if resumed is None:
+                    settings = replace(settings, nonce=self._nonce_of(settings.id))
+                else:
+                    # Workers need not look again: their controller did.
+                    settings = resumed.settle(settings, check_dataset=not self.is_worker)
+                self._settings[key] = settings
             found.append(self._settings[key])
         return found
 
@@ -165,7 +177,11 @@ class AgentPerfSession:
 
     def run_folder(self, settings: RunSettings) -> Path:
         """Return the directory of a suite on a system; it is created with the first phase."""
-        return self.results / f"{settings.id}-{self.stamp}"
+        return self._folder_of(settings.id)
+
+    def _folder_of(self, run_id: str) -> Path:
+        resumed = self._interrupted_runs.get(run_id)
+        return self.results / f"{run_id}-{self.stamp}" if resumed is None else resumed.folder
 
     def measure(self, case: Case, item: pytest.Item) -> MeasuredCapacity:
         """Measure the case's tier; skips, or raises where no capacity can be stated."""
@@ -191,6 +207,16 @@ class AgentPerfSession:
         if payload is not None:
             del item.stash[_payload_key]
         return payload
+
+    def pytest_collection_finish(self) -> None:
+        """Refuse a run to resume that no test of this session belongs to."""
+        settled = {settings.id for settings in self._settings.values()}
+        for run_id, run in self._interrupted_runs.items():
+            if run_id not in settled and not self.is_worker:
+                raise pytest.UsageError(
+                    f"agentperf: {run.folder}: no test of this session is of the suite {run.begun.suite['name']}"
+                    "\n  → give the command line that began the run"
+                )
 
     def interrupted(self, item: pytest.Item) -> None:
         """Keep the item's entry here: there may be no report for it to ride on."""
@@ -225,52 +251,59 @@ class AgentPerfSession:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Close what is open, then write the leaderboards; last, when xdist's workers have ended.
-
-        A worker has entries only if it was interrupted, and writes them: its controller no longer listens.
-        """
+        """Close what is open, then write the leaderboards; last, when xdist's workers have ended."""
         self.close()
+        if self.is_worker:
+            return
         from pytest_agentperf.core.leaderboard import Leaderboard, merge_entries
-        from pytest_agentperf.results.artifact import LEADERBOARD, software_versions, write_leaderboard
+        from pytest_agentperf.results.artifact import software_versions, write_leaderboard
 
-        if not self.is_worker:
-            self._read_what_workers_wrote()
+        self._read_what_workers_left()
         for entry in merge_entries(self.entries):
             leaderboard = Leaderboard(
                 created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
                 software=software_versions(),
                 entries=(entry,),
             )
-            folder = self.results / f"{entry.suite['name']}-{entry.system['name']}-{self.stamp}"
-            if folder / LEADERBOARD in self.written:
-                continue
+            run_id = f"{entry.suite['name']}-{entry.system['name']}"
             try:
-                self.written.append(write_leaderboard(folder, leaderboard))
+                path = write_leaderboard(
+                    self._folder_of(run_id), leaderboard, replace=run_id in self._interrupted_runs
+                )
+                self.written.append(path)
             except OSError as error:
                 self.problems.append(f"the leaderboard was not written: {error}")
                 if session.exitstatus == pytest.ExitCode.OK:
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _read_what_workers_wrote(self) -> None:
-        """Add the leaderboards of interrupted workers; not those of another session of the same second."""
-        from pytest_agentperf.core.leaderboard import Leaderboard
-        from pytest_agentperf.results.artifact import LEADERBOARD
+    def _read_what_workers_left(self) -> None:
+        """Add what journals tell of runs whose workers were interrupted or killed: they sent no last report."""
+        from pytest_agentperf.recovery import recover
+        from pytest_agentperf.results.journal import JOURNAL, read_journal
 
-        for path in sorted(self.results.glob(f"*-{self.stamp}/{LEADERBOARD}")):
-            try:
-                found = Leaderboard.model_validate_json(path.read_text(encoding="utf-8")).entries
-            except (OSError, ValueError) as error:
-                reason = str(error).partition("\n")[0]
-                self.problems.append(f"a leaderboard cannot be read and is left out here: {path}: {reason}")
+        ours = {run.folder: run.begun.nonce for run in self._interrupted_runs.values()}
+        for folder in sorted({*self.results.glob(f"*-{self.stamp}"), *ours}):
+            if not (folder / JOURNAL).is_file():
                 continue
-            ours = [
-                entry
-                for entry in found
-                if entry.seeds.nonce == self._nonce_of(f"{entry.suite['name']}-{entry.system['name']}")
-            ]
-            if ours:
-                self.entries += ours
-                self.written.append(path)
+            try:
+                journal = read_journal(folder / JOURNAL)
+                begun = journal.begun
+                run_id = f"{begun.suite['name']}-{begun.system['name']}"
+                # Another session may have begun in the same second.
+                if begun.nonce not in (ours.get(folder), self._nonce_of(run_id)):
+                    continue
+                found = recover(folder, journal)
+            except ConfigError as error:
+                self.problems.append(f"a run is left out here: {error}")
+                continue
+            known = {
+                tier.tier.name
+                for entry in self.entries
+                if f"{entry.suite['name']}-{entry.system['name']}" == run_id
+                for tier in entry.tiers
+            }
+            if found is not None and {tier.tier.name for tier in found.entry.tiers} - known:
+                self.entries.insert(0, found.entry)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table and where the artifacts are."""

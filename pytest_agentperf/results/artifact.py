@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from pytest_agentperf import __version__
-from pytest_agentperf.results.files import new_file
+from pytest_agentperf.results.files import make_private, new_file
 from pytest_agentperf.results.power_file import write_power
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.server_file import write_server
@@ -15,8 +16,6 @@ from pytest_agentperf.results.server_file import write_server
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from pydantic import BaseModel
 
     from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
     from pytest_agentperf.core.phase_power import PhasePower
@@ -37,15 +36,13 @@ def store_phase(
     *,
     server: ServerSeries | None = None,
 ) -> PhaseResult:
-    """Write a phase's records, readings and result below `folder`; returns the result with the files' names.
-
-    The result is in the leaderboard, too; this copy of it outlives a run that is killed before it writes one.
-    """
+    """Write a phase's records and readings below `folder`; returns the result with their names and digests."""
     name = f"{result.phase:03d}-{result.kind}-{result.n_agents}"
+    if result.kind == "warmup" and result.attempt:
+        name += f"-{result.attempt}"
     # Apart, as pandas reads a folder of records whole.
-    records, summary = folder / "requests" / f"{name}.parquet", folder / "phases" / f"{name}.json"
-    for path in (records, summary):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    records = folder / "requests" / f"{name}.parquet"
+    make_private(records.parent)
     stored = result.model_copy(
         update={
             "records": str(records.relative_to(folder)),
@@ -54,8 +51,21 @@ def store_phase(
         }
     )
     write_records(records, stored, columns)
-    _write_json(summary, stored)
-    return stored
+    return stored.model_copy(update={"digests": {file: digest(folder / file) for file in files_of(stored)}})
+
+
+def files_of(result: PhaseResult) -> list[str]:
+    """Return the names of a phase's files, relative to the run directory."""
+    server = None if result.server is None else result.server.samples
+    meters = (meter.samples for meter in result.power.facility)
+    names = (result.records, result.power.samples, *meters, server)
+    return [name for name in names if name is not None]
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _store_power(
@@ -67,7 +77,7 @@ def _store_power(
         if series is None or not series.t_ns.size:
             return None
         path = folder / place / f"{file}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         write_power(path, series)
         return str(path.relative_to(folder))
 
@@ -84,22 +94,18 @@ def _store_server(
     if summary is None or series is None or not series.t_ns.size:
         return summary
     path = folder / "server" / f"{name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     write_server(path, series)
     return summary.model_copy(update={"samples": str(path.relative_to(folder))})
 
 
-def write_leaderboard(folder: Path, leaderboard: Leaderboard) -> Path:
-    """Write `leaderboard.json`: complete and new, or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_leaderboard(folder: Path, leaderboard: Leaderboard, *, replace: bool = False) -> Path:
+    """Write `leaderboard.json`: complete, or not at all; `replace` that of an earlier part of the same run."""
+    make_private(folder)
     path = folder / LEADERBOARD
-    _write_json(path, leaderboard)
+    with new_file(path, replace=replace) as file:
+        file.write((leaderboard.model_dump_json(by_alias=True, indent=2) + "\n").encode())
     return path
-
-
-def _write_json(path: Path, model: BaseModel) -> None:
-    with new_file(path) as file:
-        file.write((model.model_dump_json(by_alias=True, indent=2) + "\n").encode())
 
 
 def software_versions() -> dict[str, str]:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
 import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from plugin_support import (
-    SWIFT,
     Workplace,
-    group_lives,
-    load_json,
     plain_environment,
     pytest_command,
-    wait_for,
 )
 
 from pytest_agentperf.core.errors import LoadError
-from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.plugin.terminal import LogProgress
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_agentperf.core.leaderboard import PhaseResult
 
 STAMP = "20260612T000000Z"
 
@@ -121,32 +115,6 @@ def test_nonces_differ_between_runs_and_not_between_workers(
         )  # fmt: skip
         found += re.findall(r"^nonce ([0-9a-f]{32})$", done.stdout, re.M)
     assert len(set(found)) == len(found) == 6
-
-
-def test_a_killed_run_leaves_phases_that_can_be_judged(place: Workplace) -> None:
-    place.system("swift", engine=SWIFT)
-    process = subprocess.Popen(
-        pytest_command("suites/tiny", "--system=swift"),
-        cwd=place.folder, env=plain_environment(), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_for(lambda: list(place.results.rglob("phases/*-ramp-2.json")) or process.poll() is not None)
-        process.kill()
-        process.wait(timeout=30)
-        # Workers and the simulated server see that their parent is gone.
-        wait_for(lambda: not group_lives(process.pid))
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    folder = place.run_folder("swift")
-    assert not (folder / "leaderboard.json").exists()
-    phases = [PhaseResult.model_validate(load_json(path)) for path in sorted((folder / "phases").iterdir())]
-    assert [(phase.kind, phase.n_agents) for phase in phases][:3] == [("warmup", 1), ("ramp", 1), ("ramp", 2)]
-    for phase in phases:
-        assert phase.records is not None
-        assert (folder / phase.records).is_file()
-    assert {str(verdict.verdict) for verdict in phases[1].verdicts} == {"PASS"}
 
 
 def test_a_display_that_cannot_write_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

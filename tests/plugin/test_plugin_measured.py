@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ from pydantic import ValidationError
 from pytest_agentperf import __version__
 from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult, TierResult
+from pytest_agentperf.recovery import recover
+from pytest_agentperf.results.journal import JOURNAL, read_journal
 from pytest_agentperf.sim.faults import FaultRates
 from pytest_agentperf.sim.process import SimServer
 
@@ -269,8 +272,8 @@ def test_one_folder_and_one_leaderboard_per_system(measured: Measured) -> None:
     for folder in measured.place.results.iterdir():
         # Power and the server's metrics, too, where they could be read.
         assert {path.name for path in folder.iterdir()} - {"power", "server"} == {
+            "journal.jsonl",
             "leaderboard.json",
-            "phases",
             "requests",
         }
 
@@ -444,19 +447,25 @@ def test_nothing_else_was_written(measured: Measured) -> None:
     kinds = (
         "leaderboard.json",
         r"(requests|power|server)/\d{3}-[a-z]+-\d+\.parquet",
-        r"phases/\d{3}-[a-z]+-\d+\.json",
+        r"journal\.jsonl",
     )
     assert all(re.fullmatch(f"agentperf-results/[^/]+/({'|'.join(kinds)})", name) for name in outputs)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_each_phase_can_be_judged_without_the_leaderboard(measured: Measured, system: str) -> None:
+def test_the_journal_alone_tells_the_same(measured: Measured, system: str) -> None:
     folder = measured.place.run_folder(system)
     (entry,) = measured.place.leaderboard(system).entries
-    found = [
-        PhaseResult.model_validate_json(path.read_text("utf-8")) for path in sorted(folder.glob("phases/*"))
-    ]
-    assert tuple(found) == entry.phases
+    found = recover(folder, read_journal(folder / JOURNAL))
+    assert found is not None
+    assert found.problems == ()
+    assert found.entry.model_dump(mode="json") == entry.model_dump(mode="json")
+
+
+def test_results_are_this_users_alone(measured: Measured) -> None:
+    results = measured.place.results
+    for path in (results, *results.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_the_documented_script_recomputes_the_score(measured: Measured) -> None:

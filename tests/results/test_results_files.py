@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from results_support import S, columns, phase
 
-from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
+from pytest_agentperf.core.leaderboard import Leaderboard
 from pytest_agentperf.core.records import INT_COLUMNS, TEXT_COLUMNS
 from pytest_agentperf.core.server_metrics import ServerReading, ServerSeriesBuilder, summarise
 from pytest_agentperf.results.artifact import software_versions, store_phase, write_leaderboard
@@ -52,13 +53,14 @@ def test_a_phase_is_stored_under_its_number(tmp_path: Path) -> None:
     stored = store_phase(tmp_path / "run", phase(records, phase=7, n_agents=12), records)
     assert stored.records == "requests/007-ramp-12.parquet"
     assert (tmp_path / "run" / stored.records).is_file()
-    # With what it says of each tier, for the case that no leaderboard follows.
-    summary = tmp_path / "run" / "phases" / "007-ramp-12.json"
-    assert PhaseResult.model_validate_json(summary.read_text(encoding="utf-8")) == stored
-    assert stored.verdicts
+    content = (tmp_path / "run" / stored.records).read_bytes()
+    assert stored.digests == {stored.records: hashlib.sha256(content).hexdigest()}
     assert [path.name for path in (tmp_path / "run" / "requests").iterdir()] == ["007-ramp-12.parquet"]
     with pytest.raises(FileExistsError):
         store_phase(tmp_path / "run", phase(records, phase=7, n_agents=12), records)
+    # Warm-ups of one deployment have one number, and are told apart by their attempts.
+    again = store_phase(tmp_path / "run", phase(records, phase=0, kind="warmup", attempt=2), records)
+    assert again.records == "requests/000-warmup-4-2.parquet"
 
 
 def test_the_servers_readings_lie_beside_the_records(tmp_path: Path) -> None:
@@ -86,6 +88,9 @@ def test_a_leaderboard_is_written_once(tmp_path: Path) -> None:
         write_leaderboard(tmp_path / "run", board().model_copy(update={"created_utc": "later"}))
     assert path.read_text(encoding="utf-8") == text
     assert [p.name for p in path.parent.iterdir()] == ["leaderboard.json"]
+    later = board().model_copy(update={"created_utc": "later"})
+    write_leaderboard(tmp_path / "run", later, replace=True)
+    assert Leaderboard.model_validate_json(path.read_text(encoding="utf-8")) == later
 
 
 def test_half_a_file_never_shows(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""The result of one tier: what its search found, and the metrics, power and normalisation of the published phase."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.core.economics import normalise
+from pytest_agentperf.core.leaderboard import TierResult
+from pytest_agentperf.core.search import Status
+from pytest_agentperf.core.verdict import Verdict, binding_constraint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.leaderboard import PhaseResult
+    from pytest_agentperf.core.search import TierOutcome
+
+
+def tier_result(
+    settings: RunSettings,
+    tier: str,
+    deployment: str,
+    outcome: TierOutcome,
+    phases: Sequence[PhaseResult],
+    *,
+    broken_off: str,
+) -> TierResult:
+    """Return a tier's result, final or not; `broken_off` says why its search is not complete."""
+    phases = [p for p in phases if p.deployment == deployment and p.kind != "warmup"]
+    published = _last(phases, tier, outcome.agents, Verdict.PASS) if outcome.agents else None
+    failing = _last(phases, tier, outcome.failed_min, Verdict.FAIL)
+    decisive = failing or published
+    accelerators = settings.system.deployments[deployment].allocated_accelerators
+    hardware = settings.system.accelerator
+    metrics = published.metrics if published else None
+    complete = outcome.status is not Status.SEARCHING
+    verdict = None
+    if complete:
+        verdict = Verdict.INVALID if outcome.status is Status.INVALID else Verdict.PASS
+    return TierResult(
+        tier=settings.tiers[tier],
+        deployment=deployment,
+        verdict=verdict,
+        agents=outcome.agents,
+        at_least=outcome.at_least,
+        complete=complete,
+        confirmed=outcome.confirmed,
+        passed_max=outcome.passed_max,
+        failed_min=outcome.failed_min,
+        contradictions=outcome.contradictions,
+        reason=outcome.reason or (None if complete else broken_off),
+        expected_agents=settings.expected_agents(tier),
+        binding_constraint=(
+            binding_constraint(next(v for v in decisive.verdicts if v.tier == tier)) if decisive else None
+        ),
+        published_phase=published.phase if published else None,
+        accelerators=accelerators,
+        metrics=metrics,
+        energy=published.energy if published else None,
+        normalisation=(
+            normalise(
+                agents=outcome.agents,
+                throughput_tok_s=metrics.throughput_tok_s,
+                requests_per_s=metrics.requests / metrics.window_s,
+                trajectories_per_hour=_trajectories_per_hour(published),
+                accelerators=accelerators,
+                accelerators_per_system=hardware.per_system,
+                accelerators_per_rack=hardware.per_rack,
+                energy=published.energy,
+                usd_per_accelerator_hour=(
+                    settings.system.price.usd_per_accelerator_hour if settings.system.price else None
+                ),
+            )
+            if published and metrics and outcome.agents
+            else None
+        ),
+    )
+
+
+def _last(
+    phases: Sequence[PhaseResult], tier: str, n_agents: int | None, verdict: Verdict
+) -> PhaseResult | None:
+    """Return the last phase at `n_agents` with that verdict for the tier."""
+    found = None
+    for phase in phases:
+        if phase.n_agents == n_agents and any(
+            v.tier == tier and v.verdict is verdict for v in phase.verdicts
+        ):
+            found = phase
+    return found
+
+
+def _trajectories_per_hour(phase: PhaseResult) -> float | None:
+    """Return the rate at which trajectories completed inside the window, over which power is measured too."""
+    if phase.metrics is None:
+        return None
+    return phase.metrics.trajectories_in_window / phase.metrics.window_s * 3600
