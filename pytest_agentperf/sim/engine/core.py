@@ -18,6 +18,7 @@ from pytest_agentperf.sim.events import EngineEvent, EngineStats, EventKind
 
 if TYPE_CHECKING:
     from pytest_agentperf.config.engine import EngineConfig
+    from pytest_agentperf.sim.engine.rank import Rank
     from pytest_agentperf.sim.events import EngineRequest
 
 
@@ -158,12 +159,16 @@ class Engine:
 
     def _send(self, sequence: Sequence, now_ns: int) -> None:
         """Bring a sequence to a rank that computes its prompt."""
-        sequence.rank = rank = self._router.route(sequence.session)
+        rank = self._router.route(sequence.session)
+        self._arrive(sequence, rank, now_ns)
+
+    def _arrive(self, sequence: Sequence, rank: Rank, now_ns: int) -> None:
+        sequence.rank = rank
         rank.in_flight += 1
         replica = rank.replica
         wake_ns = replica.wake_ns
         replica.arrive(sequence, rank, now_ns)
-        if replica.wake_ns != wake_ns:
+        if replica.wake_ns != wake_ns or replica.handed_over:
             self._after(replica, now_ns)
 
     def _after(self, replica: Replica, now_ns: int) -> None:
@@ -191,13 +196,12 @@ class Engine:
         """End a transfer: the blocks are free where they came from, and the sequence queues where it decodes."""
         sequence.moving = False
         replica = sequence.rank.replica
+        wake_ns = replica.wake_ns
         replica.release(sequence, now_ns)
-        self._after(replica, now_ns)
+        if replica.wake_ns != wake_ns:
+            self._after(replica, now_ns)
         if sequence.cancelled:
             return
         sequence.computed = 0
         sequence.target = sequence.prompt + sequence.emitted
-        sequence.rank = rank = least_loaded(self._decoding_ranks)
-        rank.in_flight += 1
-        rank.replica.arrive(sequence, rank, now_ns)
-        self._after(rank.replica, now_ns)
+        self._arrive(sequence, least_loaded(self._decoding_ranks), now_ns)

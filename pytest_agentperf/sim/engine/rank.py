@@ -129,7 +129,8 @@ class Rank:
         if left != steps:
             room = -(-room * steps // left)
         # Within a period of what is charged, or its phase would count once too often.
-        sequence.first_growth = first = min(step + 1 + room, self._charged + self.period)
+        first = min(step + 1 + room, self._charged + self.period)
+        sequence.first_growth = first
         sequence.growth_phase = phase = first % self.period
         self._phases[phase] += 1
         self.safe_step = NEVER

@@ -222,6 +222,7 @@ class Replica:
         rate: float = 0
         chunk_ns = chunk_growth_ns = 0.0
         running = False
+        base_ns, per_sequence_ns, per_context_ns = p.base_ns, p.per_sequence_ns, p.per_context_token_ns
         overlap = p.overlap
         for rank in self.ranks:
             if rank.waiting or rank.prefilling or rank.chunk_tokens or rank.safe_step <= step:
@@ -233,27 +234,30 @@ class Replica:
             running = True
             if rank.safe_step < growth_limit:
                 growth_limit = rank.safe_step
-            decoding = rank.decoding
-            if decoding:
-                tokens = rank.joined_tokens + rank.rate * step - rank.rate_offset
+            compute_ns = own_chunk_ns = rank.chunk_ns
+            memory_ns = base_ns
+            growth_ns = memory_growth_ns = 0.0
+            if decoding := rank.decoding:
+                own_rate = rank.rate
+                tokens = rank.joined_tokens + own_rate * step - rank.rate_offset
                 sequences += decoding
                 context += tokens
-                rate += rank.rate
-            else:
-                tokens = 0
-            memory_ns = p.base_ns + p.per_context_token_ns * tokens
-            compute_ns = p.per_sequence_ns * decoding + rank.chunk_ns
-            chunk_ns += rank.chunk_ns
-            chunk_growth_ns += rank.chunk_growth_ns
+                rate += own_rate
+                memory_ns += per_context_ns * tokens
+                compute_ns += per_sequence_ns * decoding
+                memory_growth_ns = per_context_ns * own_rate
+            if own_chunk_ns:
+                chunk_ns += own_chunk_ns
+                growth_ns = rank.chunk_growth_ns
+                chunk_growth_ns += growth_ns
             if not overlap:
                 ns = memory_ns + compute_ns
-                growth_ns = p.per_context_token_ns * rank.rate + rank.chunk_growth_ns
+                growth_ns += memory_growth_ns
             elif memory_ns >= compute_ns:
                 ns = memory_ns
-                growth_ns = p.per_context_token_ns * rank.rate
+                growth_ns = memory_growth_ns
             else:
                 ns = compute_ns
-                growth_ns = rank.chunk_growth_ns
             if ns > slowest_ns:
                 slowest_ns, slowest_growth_ns = ns, growth_ns
         if not running:

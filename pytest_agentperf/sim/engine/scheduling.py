@@ -21,9 +21,16 @@ def schedule(rank: Rank, step: int, now_ns: int, counters: Counters) -> int:
     budget = p.prefill_tokens_per_step
     chunks = rank.chunks = []
     steps = 1 if preempted else sys.maxsize
+    shares_early = rank.cache.sees_while_computed
     for sequence in rank.prefilling.values():
-        tokens = min(budget, sequence.target - sequence.computed)
-        steps = min(steps, _steps_alike(rank, sequence, tokens, budget))
+        tokens = sequence.target - sequence.computed
+        if tokens < budget or chunks or preempted or shares_early:
+            steps = 1
+            if tokens > budget:
+                tokens = budget
+        else:
+            # The whole budget is its own for as many steps.
+            steps, tokens = tokens // budget, budget
         chunks.append((sequence, tokens))
         budget -= tokens
         if not budget:
@@ -40,20 +47,19 @@ def schedule(rank: Rank, step: int, now_ns: int, counters: Counters) -> int:
         if not p.prefills:
             rank.replica.join(sequence, rank)
             continue
-        tokens = min(budget, sequence.target - sequence.computed)
-        steps = min(steps, _steps_alike(rank, sequence, tokens, budget))
+        tokens = sequence.target - sequence.computed
+        if tokens < budget or chunks or preempted or shares_early:
+            steps = 1
+            if tokens > budget:
+                tokens = budget
+        else:
+            # The whole budget is its own for as many steps.
+            steps, tokens = tokens // budget, budget
         chunks.append((sequence, tokens))
         budget -= tokens
     time_chunks(p, rank, p.prefill_tokens_per_step - budget)
     rank.look_ahead()
     return steps
-
-
-def _steps_alike(rank: Rank, sequence: Sequence, tokens: int, budget: int) -> int:
-    """Return in how many steps the sequence alone takes the whole budget; 1 where it has not all of it."""
-    if tokens < budget or rank.chunks or rank.cache.sees_while_computed:
-        return 1
-    return (sequence.target - sequence.computed) // budget
 
 
 def _grow(rank: Rank, step: int, counters: Counters) -> bool:
