@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock, Journal
     from pytest_agentperf.core.power import PowerSource
@@ -143,6 +144,11 @@ class CapacityRun:
     def power_sources(self) -> dict[str, PowerSource]:
         """Return where power is read, per deployment."""
         return {name: opened.power_source for name, opened in self.state.opened.items()}
+
+    @property
+    def preflight(self) -> dict[str, tuple[Check, ...]]:
+        """Return what was found before the first phase, per deployment."""
+        return self.state.checks
 
     @property
     def simulated(self) -> bool:
@@ -282,6 +288,7 @@ class CapacityRun:
                 simulated=opened.server.simulated,
                 request_parameters=dict(opened.parameters),
                 power_source=opened.metering.source.published(),
+                preflight=opened.checks,
             )
         )
 

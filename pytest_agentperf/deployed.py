@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.client_error import ClientError, chunks_per_s
-from pytest_agentperf.core.errors import EndpointError, LoadError, LoadLimitError
+from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import NOTHING_KEPT
 from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.metrics import PhaseMetrics, measure
@@ -16,12 +16,12 @@ from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.server_metrics import summarise
 from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
-from pytest_agentperf.load.sse import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.ports import AnswerCheck, BlockingClock, LoadPool, Server, ServerMetrics
     from pytest_agentperf.core.ruleset import Ruleset
@@ -63,18 +63,24 @@ class Deployed:
         server: Server,
         open_pool: Callable[[], LoadPool],
         open_metering: Callable[[], Metering],
-        trajectories: Sequence[str],
         clock: BlockingClock,
+        trajectories: Sequence[str] = (),
+        metering: Metering | None = None,
         server_metrics: ServerMetrics | None = None,
         calibrate: Callable[[Any, int, float], Calibration] | None = None,
         answer_check: AnswerCheck | None = None,
     ) -> None:
-        """`calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none."""
+        """`metering`: one that is open already, to begin with; `open_metering` makes those that follow it.
+
+        `calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none.
+        """
         self.name = name
         self.settings = settings
         self.deployment = settings.system.deployments[name]
         self.server = server
         self.parameters = settings.suite.request_parameters(self.deployment.serving.framework)
+        self.checks: tuple[Check, ...] = ()
+        """What was found before the first phase."""
         self.needs_revival = False
         self._open_pool = open_pool
         self._open_metering = open_metering
@@ -85,7 +91,7 @@ class Deployed:
         self._answer_check = answer_check
         self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
-        self._metering: Metering | None = None
+        self._metering = metering
 
     @property
     def metering(self) -> Metering:
@@ -107,27 +113,9 @@ class Deployed:
         self._drop_metering()
         self.server.stop()
 
-    def preflight(self, body: bytes) -> None:
-        """Ask once for what every request will ask: seconds now, or hours lost later; raises EndpointError."""
-        answer = decode([(0, self.server.ask_once(body))])
-        if answer.failure == "no_usage":
-            raise EndpointError(
-                "its stream has no usage, so output tokens cannot be counted",
-                where=self.server.url,
-                remedy="make the server honour stream_options.include_usage",
-            )
-        # A server that hides the start of its reasoning shows nothing within so few tokens.
-        silent = answer.failure == "no_output" and answer.finish_reason == "length"
-        if answer.failure is not None and not silent:
-            raise EndpointError(
-                f"its first answer is unusable ({answer.failure}): {answer.failure_detail}",
-                where=self.server.url,
-                remedy="see that /chat/completions streams server-sent events with finish_reason and usage",
-            )
-
-    def calibrate(self) -> None:
+    def calibrate(self) -> Calibration | None:
         """Calibrate at a small load: a machine that cannot measure is told so in seconds; raises LoadError."""
-        self._calibration(self._workers(), _CALIBRATED_AGENTS_MIN, _CALIBRATED_CHUNKS_MIN)
+        return self._calibration(self._workers(), _CALIBRATED_AGENTS_MIN, _CALIBRATED_CHUNKS_MIN)
 
     def revive(self) -> None:
         """Bring back a server that died in the last phase; raises EndpointError if it stays away."""

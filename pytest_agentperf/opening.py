@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
-from pytest_agentperf.core.errors import EndpointError
-from pytest_agentperf.core.records import RequestKey
-from pytest_agentperf.core.redact import Masked, redact
+from pytest_agentperf.core.checks import failures, preflight_error
+from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint
 from pytest_agentperf.deploy.server import AttachedServer
 from pytest_agentperf.deploy.server_metrics import ScrapedMetrics
 from pytest_agentperf.deployed import Deployed
-from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
+from pytest_agentperf.load.bodies import BodyRules
 from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.power.metering import Metering
+from pytest_agentperf.power.none import NoPowerSampler
 from pytest_agentperf.power.open import open_sampler
+from pytest_agentperf.preflight import Preflight
 from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.verification import TokenCheck
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_agentperf.config.engine import EngineConfig
+    from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
+    from pytest_agentperf.core.errors import AgentPerfError
     from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
     from pytest_agentperf.encoding import EncodedDataset
-
-_PREFLIGHT_TOKENS = 16
 
 
 class NotRunnable(Exception):
@@ -46,7 +46,6 @@ class LaunchedSim:
 
     def __init__(self, engine: EngineConfig, model: str) -> None:
         self._process = SimServer(engine, model=model)
-        self._model = model
 
     @property
     def url(self) -> str:
@@ -56,11 +55,6 @@ class LaunchedSim:
     def start(self) -> None:
         """Launch the process."""
         self._process.start()
-        check_endpoint(self.url, {}, self._model)
-
-    def ask_once(self, body: bytes) -> bytes:
-        """Send one chat completion."""
-        return ask_once(self.url, {}, body)
 
     def state(self) -> Literal["alive", "dead", "unreachable"]:
         """Say whether the process runs."""
@@ -91,81 +85,139 @@ def open_deployment(
 
     `encode` returns the dataset, and is called once the deployment is known to be runnable here: it takes its time.
     """
-    config = settings.system.deployments[name]
-    endpoint = resolve_endpoint(config.endpoint, where=f"{settings.system_path} (deployments.{name})")
-    if isinstance(endpoint, NotConfigured):
-        raise NotRunnable(endpoint.reason)
-    headers = endpoint.headers
-    model = config.endpoint.model or settings.suite.model
-    parameters = settings.suite.request_parameters(config.serving.framework)
-    dataset = encode()
-    first_body = _first_body(dataset, settings, model, parameters)
-    server: LaunchedSim | AttachedServer
-    if endpoint.url is None:
+    opening = Opening(name, settings, clock)
+    try:
+        deployed = opening.check(encode)
+        checks = opening.checks
+        if deployed is None or (failures(checks) and not settings.force):
+            if opening.fatal is not None and len(failures(checks)) == 1:
+                raise opening.fatal
+            raise preflight_error(checks, where=name)
+    except BaseException:
+        opening.close()
+        raise
+    return deployed
+
+
+class Opening:
+    """A deployment between its YAML and its first phase."""
+
+    def __init__(self, name: str, settings: RunSettings, clock: BlockingClock) -> None:
+        """Look up its endpoint; raises NotRunnable, ConfigError."""
+        self.name = name
+        self._settings = settings
+        self._config = settings.system.deployments[name]
+        self._clock = clock
+        endpoint = resolve_endpoint(
+            self._config.endpoint, where=f"{settings.system_path} (deployments.{name})"
+        )
+        if isinstance(endpoint, NotConfigured):
+            raise NotRunnable(endpoint.reason)
+        self._headers = endpoint.headers
+        self._model = self._config.endpoint.model or settings.suite.model
+        self._parameters = settings.suite.request_parameters(self._config.serving.framework)
+        self._server = self._make_server(endpoint.url)
+        self._preflight = Preflight(settings, name, self._model, self._headers, clock)
+        self._metering: Metering | None = None
+        self._deployed: Deployed | None = None
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Return what was found so far."""
+        return tuple(self._preflight.checks)
+
+    @property
+    def fatal(self) -> AgentPerfError | None:
+        """Return the error that leaves nothing to run."""
+        return self._preflight.fatal
+
+    def check(self, encode: Callable[[], EncodedDataset]) -> Deployed | None:
+        """Make all checks, the cheapest first; returns the deployment, None if there is nothing to run."""
+        preflight = self._preflight
+        preflight.host()
+        preflight.endpoint(self._server)
+        if preflight.fatal is None:
+            self._metering = self._open_metering()
+            if not preflight.power(self._metering):
+                # Forced, the run goes on without: better no watts than wrong ones.
+                self._metering = self._no_metering()
+                self._metering.open()
+        dataset = preflight.dataset(encode)
+        if dataset is None or preflight.fatal is not None:
+            return None
+        self._deployed = self._compose(dataset)
+        preflight.load_generator(self._deployed.calibrate)
+        self._deployed.checks = self.checks
+        return self._deployed
+
+    def close(self) -> None:
+        """End what was begun."""
+        if self._deployed is not None:
+            self._deployed.close()
+            return
+        if self._metering is not None:
+            self._metering.close()
+        self._server.stop()
+
+    def _make_server(self, url: str | None) -> LaunchedSim | AttachedServer:
+        config = self._config
+        if url is not None:
+            return AttachedServer(url, self._headers, self._clock, config.metrics_urls)
         assert config.simulate is not None
         engine = config.simulate.model_copy(update={"accelerators": config.allocated_accelerators})
-        server = LaunchedSim(engine, model)
-    else:
-        server = AttachedServer(endpoint.url, headers, model, clock, config.metrics_urls)
+        return LaunchedSim(engine, self._model)
 
-    def open_pool() -> LoadPool:
+    def _compose(self, dataset: EncodedDataset) -> Deployed:
+        settings, server = self._settings, self._server
+        return Deployed(
+            self.name,
+            settings,
+            server=server,
+            open_pool=partial(self._open_pool, dataset),
+            open_metering=self._open_metering,
+            metering=self._metering,
+            trajectories=dataset.prepared.ids,
+            clock=self._clock,
+            server_metrics=ScrapedMetrics(server.open_metrics),
+            calibrate=partial(_calibrate, dataset.prepared.ids, settings.ruleset.calibration_s),
+            answer_check=TokenCheck(
+                Segments(dataset.folder),
+                BodyRules(
+                    self._model, self._parameters, settings.ruleset.max_tokens, settings.ruleset.output_length
+                ),
+                settings.ruleset,
+                tokenizer=settings.suite.tokenizer,
+                unverifiable=_unverifiable(server, settings),
+            ),
+        )
+
+    def _open_pool(self, dataset: EncodedDataset) -> LoadPool:
         worker = WorkerConfig(
-            url=server.url,
-            headers=dict(headers),
-            model=model,
-            parameters=parameters,
+            url=self._server.url,
+            headers=dict(self._headers),
+            model=self._model,
+            parameters=self._parameters,
             segments=str(dataset.folder),
-            ruleset=settings.ruleset,
-            tokenizer=None if server.simulated else settings.suite.tokenizer,
+            ruleset=self._settings.ruleset,
+            tokenizer=None if self._server.simulated else self._settings.suite.tokenizer,
         )
         return LocalPool(
             Masked(worker.model_dump()),
-            workers=settings.workers,
+            workers=self._settings.workers,
             # A server that is faster than its target has fewer agents than it could carry.
-            chunks_per_agent_s=max(tier.output_speed_p25_tok_s for tier in settings.tiers.values()),
+            chunks_per_agent_s=max(tier.output_speed_p25_tok_s for tier in self._settings.tiers.values()),
         )
 
-    def open_metering() -> Metering:
-        accelerators = config.allocated_accelerators
+    def _open_metering(self) -> Metering:
+        accelerators = self._config.allocated_accelerators
         first, *others = [
-            open_sampler(source, accelerators=accelerators, url=server.url)
-            for source in (config.power, *config.facility)
+            open_sampler(source, accelerators=accelerators, url=self._server.url)
+            for source in (self._config.power, *self._config.facility)
         ]
         return Metering(first, others, n_accelerators=accelerators)
 
-    deployed = Deployed(
-        name,
-        settings,
-        server=server,
-        open_pool=open_pool,
-        open_metering=open_metering,
-        trajectories=dataset.prepared.ids,
-        clock=clock,
-        server_metrics=ScrapedMetrics(lambda: server.open_metrics()),
-        calibrate=partial(_calibrate, dataset.prepared.ids, settings.ruleset.calibration_s),
-        answer_check=TokenCheck(
-            Segments(dataset.folder),
-            BodyRules(model, parameters, settings.ruleset.max_tokens, settings.ruleset.output_length),
-            settings.ruleset,
-            tokenizer=settings.suite.tokenizer,
-            unverifiable=_unverifiable(server, settings),
-        ),
-    )
-    try:
-        server.start()
-        deployed.open_power()
-        deployed.preflight(first_body)
-        deployed.calibrate()
-    except EndpointError as error:
-        deployed.close()
-        # There are servers that quote the key when they refuse a request.
-        raise EndpointError(
-            redact(error.what, headers.values()), where=error.where, remedy=error.remedy
-        ) from None
-    except BaseException:
-        deployed.close()
-        raise
-    return deployed
+    def _no_metering(self) -> Metering:
+        return Metering(NoPowerSampler(), n_accelerators=self._config.allocated_accelerators)
 
 
 def _unverifiable(server: Server, settings: RunSettings) -> str | None:
@@ -186,13 +238,3 @@ def _calibrate(
 def max_prompt_tokens(settings: RunSettings) -> int:
     """Return where trajectories are cut: context − max_tokens − isolation prefix (at most a token a character)."""
     return settings.suite.max_context_tokens - settings.ruleset.max_tokens - 128
-
-
-def _first_body(
-    dataset: EncodedDataset, settings: RunSettings, model: str, parameters: Mapping[str, object]
-) -> bytes:
-    """Return a request like those to come, but short; raises DatasetError if the rules ask for what it has not."""
-    max_tokens = min(_PREFLIGHT_TOKENS, settings.ruleset.max_tokens)
-    rules = BodyRules(model, parameters, max_tokens, settings.ruleset.output_length)
-    key = RequestKey(phase=-1, attempt=0, agent=0, ordinal=0, trajectory=dataset.prepared.ids[0], turn=0)
-    return BodyBuilder(Segments(dataset.folder), rules, settings.nonce).build(key)

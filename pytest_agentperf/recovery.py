@@ -52,6 +52,7 @@ def recover(folder: Path, journal: JournalContent) -> Recovered | None:
         dataset=run.dataset_info,
         request_parameters=run.request_parameters,
         power_sources=run.power_sources,
+        preflight=run.preflight,
         simulated=run.simulated,
     )
     return Recovered(merge_entries([entry])[0], journal.begun.software, tuple(_problems(folder, run.phases)))

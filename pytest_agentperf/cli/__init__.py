@@ -14,7 +14,18 @@ from importlib import import_module
 from pytest_agentperf import __version__
 
 # One module per command; each has `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
-_COMMANDS = ("calibrate", "dataset", "init", "power", "recover", "replay", "sim", "suites", "systems")
+_COMMANDS = (
+    "calibrate",
+    "dataset",
+    "doctor",
+    "init",
+    "power",
+    "recover",
+    "replay",
+    "sim",
+    "suites",
+    "systems",
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -49,6 +49,7 @@ class RunOptions:
     seed: int = 0
     nonce: str | None = None
     workers: int | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class RunSettings:
     seed: int
     nonce: str
     workers: int | None
+    force: bool = False
+    """Run in spite of failed checks; the result is then marked not valid."""
 
     @property
     def id(self) -> str:
@@ -143,6 +146,7 @@ def settle(
         seed=options.seed,
         nonce=options.nonce or secrets.token_hex(16),
         workers=options.workers,
+        force=options.force,
     )
 
 

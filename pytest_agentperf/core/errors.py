@@ -4,6 +4,7 @@ AgentPerfError            what is wrong, where, what to do
 ├── ConfigError           a YAML file, a flag or an ini key
 ├── DatasetError          a dataset that is missing, broken or unsuitable
 ├── EndpointError         an endpoint that is unreachable, refuses us or serves another model
+├── PreflightError        checks before the run that failed, all together
 └── LoadError             the load generator itself
     └── LoadLimitError    this machine's open files or ports do not carry so many agents
 """
@@ -43,6 +44,10 @@ class EndpointError(AgentPerfError):
 
 class PowerError(AgentPerfError):
     """A power source that cannot be read."""
+
+
+class PreflightError(AgentPerfError):
+    """Checks before the run failed, so that it could not have been valid."""
 
 
 class LoadError(AgentPerfError):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from pytest_agentperf.core.checks import Check
 from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResult
 from pytest_agentperf.core.phase import PhaseKind
 from pytest_agentperf.core.power import PowerSource
@@ -60,6 +61,7 @@ class DeploymentOpened(_Event):
     simulated: bool
     request_parameters: dict[str, Any]
     power_source: PowerSource
+    preflight: tuple[Check, ...] = ()
 
 
 class PhaseStarted(_Event):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pytest_agentperf.core.checks import Check
 from pytest_agentperf.core.economics import Normalisation
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.metrics import PhaseMetrics
@@ -125,6 +126,8 @@ class Entry(_Model):
     """Per deployment: what every request carried besides its messages."""
     power_source: dict[str, PowerSource]
     """Per deployment: where power was read, in which scope, of which devices."""
+    preflight: dict[str, tuple[Check, ...]] = {}
+    """Per deployment: what was looked at before the first phase, and what was found."""
     token_verification: TokenVerification
     """Of the measured phases together: the first that deviates or is not verified speaks for all."""
     simulated: bool
@@ -169,6 +172,7 @@ def _join(old: Entry, new: Entry) -> Entry:
             "phases": tuple(phases.values()),
             "deviations": _union(old.deviations, new.deviations),
             "request_parameters": {**old.request_parameters, **new.request_parameters},
+            "preflight": {**old.preflight, **new.preflight},
             "power_source": {**old.power_source, **new.power_source},
             "simulated": old.simulated or new.simulated,
             "token_verification": combined_verification([phases[number] for number in sorted(phases)]),

@@ -67,10 +67,7 @@ class Server(Protocol):
         """Return the endpoint's base URL; a restart may change it."""
 
     def start(self) -> None:
-        """Launch it, or see that it is there; raises EndpointError."""
-
-    def ask_once(self, body: bytes) -> bytes:
-        """Send one streaming chat completion and return its answer's body; raises EndpointError on a refusal."""
+        """Launch it, if it is ours to launch; raises EndpointError."""
 
     def state(self) -> Literal["alive", "dead", "unreachable"]:
         """Say how the server is: `dead` only if it is certainly the server that is gone, not the network."""

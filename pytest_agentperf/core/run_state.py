@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.core.checks import failures
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.journal import (
     DeploymentOpened,
@@ -21,6 +22,7 @@ from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.journal import Event
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
 
@@ -36,6 +38,8 @@ class RunState:
         self.phases: list[PhaseResult] = []
         """In the order in which they ended."""
         self.opened: dict[str, DeploymentOpened] = {}
+        self.checks: dict[str, tuple[Check, ...]] = {}
+        """Of each deployment when it was opened last, and all that ever failed: phases may rest on it."""
         self.tiers: dict[str, TierResult] = {}
         """Of searches that have ended."""
         self.searched: dict[str, str] = {}
@@ -72,6 +76,7 @@ class RunState:
                 self.begun = event
             case DeploymentOpened():
                 self.opened[event.deployment] = event
+                self._checked(event)
             case PhaseStarted():
                 self._started(event)
             case PhaseFinished():
@@ -83,6 +88,12 @@ class RunState:
                 self.tiers[event.result.tier.name] = event.result
         if isinstance(event, PhaseStarted | PhaseFinished | PhaseBrokenOff | ServerRevived | RunEnded):
             self.elapsed_s = event.elapsed_s
+
+    def _checked(self, event: DeploymentOpened) -> None:
+        before = failures(self.checks.get(event.deployment, ()))
+        failing = {check.name for check in failures(event.preflight)}
+        kept = (check for check in before if check.name not in failing)
+        self.checks[event.deployment] = (*event.preflight, *kept)
 
     def _started(self, event: PhaseStarted) -> None:
         self._next_phase = max(self._next_phase, event.phase + 1)

@@ -24,6 +24,8 @@ class PreparedDataset(NamedTuple):
     digest: str
     ids: tuple[str, ...]
     report: FitReport
+    longest_prompt_tokens: int = 0
+    """As recorded, or estimated where nothing was; of the turns that remain."""
 
 
 def prepare_dataset(
@@ -60,4 +62,4 @@ def prepare_dataset(
             where=f"dataset {source.name}",
             remedy="use a longer context, a smaller max_tokens, or a dataset with shorter prompts",
         )
-    return PreparedDataset(source.name, digest, tuple(ids), fitting.report())
+    return PreparedDataset(source.name, digest, tuple(ids), fitting.report(), fitting.longest_prompt_tokens)

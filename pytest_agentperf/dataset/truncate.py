@@ -48,6 +48,7 @@ class Fitting:
 
     def __init__(self, max_prompt_tokens: int) -> None:
         self._max_prompt_tokens = max_prompt_tokens
+        self.longest_prompt_tokens = 0
         self._kept = self._cut = self._dropped = self._turns_dropped = self._estimated = 0
 
     def fit(self, trajectory: Trajectory) -> Trajectory:
@@ -77,6 +78,7 @@ class Fitting:
                 self._estimated += 1
             if tokens > self._max_prompt_tokens:
                 return k
+            self.longest_prompt_tokens = max(self.longest_prompt_tokens, tokens)
         return len(trajectory.turns)
 
 

@@ -10,6 +10,7 @@ import httpx
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.prometheus_text import NotPrometheusText, Sample, parse
+from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.core.server_metrics import COUNTERS, ServerReading
 from pytest_agentperf.deploy.metric_names import (
     ENGINES,
@@ -83,12 +84,14 @@ class MetricsReader:
         # A page of each tuple: the first that answers with metrics is kept.
         self._pages: list[tuple[str, ...]] = [(page,) for page in pages]
         self._pages = self._pages or [tuple(root + path for path in PATHS)]
-        self._headers = {
-            "Accept": "text/plain;version=0.0.4",
-            # What a server packs could be any size unpacked.
-            "Accept-Encoding": "identity",
-            **({} if pages else headers),
-        }
+        self._headers = Masked(
+            {
+                "Accept": "text/plain;version=0.0.4",
+                # What a server packs could be any size unpacked.
+                "Accept-Encoding": "identity",
+                **({} if pages else headers),
+            }
+        )
         self._client = httpx.Client(timeout=_SECONDS_MAX, trust_env=False, verify=ssl_context())
         self._before: dict[_Series, float] = {}
 

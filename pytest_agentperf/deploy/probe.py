@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from pytest_agentperf.core.errors import EndpointError
-from pytest_agentperf.core.redact import Masked
+from pytest_agentperf.core.redact import redact
 from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:
@@ -16,37 +16,16 @@ if TYPE_CHECKING:
 _TIMEOUT = httpx.Timeout(10.0, read=120.0)
 
 
-def check_endpoint(url: str, headers: Mapping[str, str], model: str) -> None:
-    """Raise EndpointError unless the endpoint answers, accepts the key and has the model.
-
-    An endpoint without a list of models is taken at its word; the first request will tell.
-    """
-    response = _request("GET", url.rstrip("/") + "/models", headers)
+def get_json(url: str, headers: Mapping[str, str]) -> Any:
+    """Return a page's JSON, None for a page that is not there or is none; raises EndpointError on a refusal."""
+    response = _request("GET", url, headers)
     if response.status_code in (404, 405, 501):
-        return
-    _raise_for_status(response)
+        return None
+    _raise_for_status(response, headers)
     try:
-        names = [str(entry["id"]) for entry in response.json()["data"]]
-    except (ValueError, KeyError, TypeError):
-        return
-    if names and model not in names:
-        raise EndpointError(
-            f"it does not serve the model {model!r}",
-            where=url,
-            remedy=f"it serves {', '.join(names[:8])}: set endpoint.model in the system's file",
-        )
-
-
-def ask_once(url: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """Send one streaming chat completion and return the body of its answer; raises EndpointError on a refusal."""
-    response = _request(
-        "POST",
-        url.rstrip("/") + "/chat/completions",
-        Masked({**headers, "Content-Type": "application/json"}),
-        content=body,
-    )
-    _raise_for_status(response)
-    return response.content
+        return response.json()
+    except ValueError:
+        return None
 
 
 def endpoint_state(url: str, headers: Mapping[str, str]) -> Literal["alive", "dead", "unreachable"]:
@@ -90,11 +69,11 @@ def _request(method: str, url: str, headers: Mapping[str, str], **arguments: Any
         ) from None
 
 
-def _raise_for_status(response: httpx.Response) -> None:
+def _raise_for_status(response: httpx.Response, headers: Mapping[str, str]) -> None:
     status = response.status_code
     if status == 200:
         return
-    text = " ".join(response.text.split())[:300]
+    text = redact(" ".join(response.text.split()), headers.values())[:300]
     if status in (401, 403):
         remedy = "set the variable that endpoint.api_key_env names to a valid key"
         raise EndpointError(f"it refused our API key (HTTP {status})", where=str(response.url), remedy=remedy)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state
+from pytest_agentperf.deploy.probe import endpoint_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,14 +23,12 @@ class AttachedServer:
         self,
         url: str,
         headers: Mapping[str, str],
-        model: str,
         clock: BlockingClock,
         metrics_urls: Sequence[str] = (),
     ) -> None:
         self._url = url
         self._metrics_urls = metrics_urls
         self._headers = headers
-        self._model = model
         self._clock = clock
 
     @property
@@ -39,12 +37,7 @@ class AttachedServer:
         return self._url
 
     def start(self) -> None:
-        """See that it answers, accepts the key and has the model; raises EndpointError."""
-        check_endpoint(self._url, self._headers, self._model)
-
-    def ask_once(self, body: bytes) -> bytes:
-        """Send one chat completion; raises EndpointError on a refusal."""
-        return ask_once(self._url, self._headers, body)
+        """Do nothing: somebody else runs it, and the checks before a run tell whether it is there."""
 
     def state(self) -> Literal["alive", "dead", "unreachable"]:
         """Say how it is: dead only if its host refuses the connection."""

@@ -25,6 +25,16 @@ class BodyRules:
     output_length: Literal["natural", "exact"]
 
 
+def common_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what all bodies of a run share besides model and lengths."""
+    options = parameters.get("stream_options")
+    return {
+        **parameters,
+        "stream": True,
+        "stream_options": {**(options if isinstance(options, Mapping) else {}), "include_usage": True},
+    }
+
+
 class BodyBuilder:
     """Turns request keys into bodies."""
 
@@ -34,11 +44,7 @@ class BodyBuilder:
         self._segments = segments
         self._prefixes: dict[int, tuple[tuple[str, int, int, int, int], bytes]] = {}
         self._head = b'{"model":' + json_bytes(rules.model) + b',"messages":['
-        fixed = {**rules.parameters, "stream": True, "stream_options": {"include_usage": True}}
-        options = rules.parameters.get("stream_options")
-        if isinstance(options, Mapping):
-            fixed["stream_options"] = {**options, "include_usage": True}
-        self._fixed = b"," + json_bytes(fixed)[1:-1]
+        self._fixed = b"," + json_bytes(common_fields(rules.parameters))[1:-1]
         self._max_tokens = rules.max_tokens
         self._exact = rules.output_length == "exact"
         if self._exact and (turn := segments.without_output_tokens()):

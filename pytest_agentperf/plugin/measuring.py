@@ -146,6 +146,7 @@ class Measuring:
             dataset=run.dataset_info,
             request_parameters=run.request_parameters,
             power_sources=run.power_sources,
+            preflight=run.preflight,
             simulated=run.simulated,
         )
 

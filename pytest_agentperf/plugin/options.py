@@ -22,6 +22,8 @@ class Option(NamedTuple):
     metavar: str
     many: bool = False
     flag_: str | None = None
+    switch: bool = False
+    """Takes no value as a flag; `1` or `0` elsewhere."""
 
     @property
     def flag(self) -> str:
@@ -54,6 +56,7 @@ OPTIONS = (
     Option("seed", "seed of the assignment of trajectories (default 0)", "N"),
     Option("workers", "load worker processes (default: as many as the agents need)", "N"),
     Option("resume", "go on with the interrupted run in this directory; repeatable", "RUN_DIR", True),
+    Option("force", "run in spite of failed checks; the result is marked not valid", "", switch=True),
     Option("results", f"folder for results (default {RESULTS_DEFAULT})", "DIR"),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -63,14 +66,10 @@ def add_options(parser: pytest.Parser) -> None:
     """Define every option as flag and ini key; all flags default to None."""
     group = parser.getgroup("agentperf", "capacity of inference systems in coding agents")
     for option in OPTIONS:
-        group.addoption(
-            option.flag,
-            action="append" if option.many else "store",
-            dest=option.ini,
-            default=None,
-            metavar=option.metavar,
-            help=option.help,
-        )
+        how: dict[str, str] = {"action": "append" if option.many else "store", "metavar": option.metavar}
+        if option.switch:
+            how = {"action": "store_const", "const": "1"}
+        group.addoption(option.flag, dest=option.ini, default=None, help=option.help, **how)
         if option.many:
             parser.addini(option.ini, option.help, type="linelist", default=None)
         else:
@@ -116,6 +115,11 @@ def run_options(config: pytest.Config) -> RunOptions:
         raise ConfigError(
             f"{length!r} is no output length", where="--agentperf-output-length", remedy="natural or exact"
         )
+    force = one("force")
+    if force not in (None, "0", "1"):
+        raise ConfigError(
+            f"{force!r} is neither 1 nor 0", where="AGENTPERF_FORCE, agentperf_force", remedy="write 1"
+        )
     budget = one("budget")
     return RunOptions(
         ruleset=one("ruleset"),
@@ -129,6 +133,7 @@ def run_options(config: pytest.Config) -> RunOptions:
         budget=parse_budget(budget) if budget else Budget(),
         seed=integer("seed", 0) or 0,
         workers=integer("workers", 1),
+        force=force == "1",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_agentperf.core.checks import failures
 from pytest_agentperf.core.leaderboard import (
     DatasetInfo,
     Entry,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.power import PowerSource
 
 
@@ -71,6 +73,7 @@ def build_entry(
     request_parameters: Mapping[str, dict[str, Any]],
     power_sources: Mapping[str, PowerSource],
     simulated: bool,
+    preflight: Mapping[str, Sequence[Check]] = {},
 ) -> Entry:
     """Return the entry of one suite on one system."""
     isolation, isolation_unverified = isolation_notes(settings, phases)
@@ -98,6 +101,14 @@ def build_entry(
     incomparable.append("accuracy not verified")
     unfinished = [f"{t.tier.name}: {t.reason}" for t in tiers if not t.complete]
     invalid = [f"{t.tier.name}: {t.reason}" for t in tiers if t.verdict is Verdict.INVALID]
+    forced = [
+        f"forced past the failed check {check.name!r} of {name}: {check.what}"
+        for name, checks in preflight.items()
+        for check in failures(checks)
+    ]
+    invalid += forced
+    if forced:
+        incomparable.append("forced past failed checks")
     return Entry(
         suite=settings.suite.model_dump(mode="json"),
         edition=settings.edition,
@@ -110,6 +121,7 @@ def build_entry(
         output_length=settings.ruleset.output_length,
         request_parameters=dict(request_parameters),
         power_source=dict(power_sources),
+        preflight={name: tuple(checks) for name, checks in preflight.items()},
         token_verification=token_verification,
         simulated=simulated,
         complete=_flag(unfinished),

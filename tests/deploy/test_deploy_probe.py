@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from deploy_support import answering
 
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
-from pytest_agentperf.deploy.probe import ask_once, check_endpoint, endpoint_state
-from pytest_agentperf.load.sse import decode
+from pytest_agentperf.deploy.models import Models, list_models
+from pytest_agentperf.deploy.probe import endpoint_state
 from pytest_agentperf.sim.process import SimServer
 
 if TYPE_CHECKING:
@@ -90,17 +91,10 @@ def models(*names: str) -> str:
 
 def test_an_endpoint_that_has_the_model() -> None:
     with serving(models=models("other", "m")) as server:
-        check_endpoint(server.url + "/", {"Authorization": "Bearer k"}, "m")
-    ((method, path, headers, _),) = server.asked
+        found = list_models(server.url + "/", {"Authorization": "Bearer k"}, "m")
+    assert found == Models(("other", "m"), None)
+    method, path, headers, _ = server.asked[0]
     assert (method, path, headers["authorization"]) == ("GET", "/v1/models", "Bearer k")
-
-
-def test_another_model_is_named_with_what_there_is() -> None:
-    with serving(models=models("a", "b")) as server, pytest.raises(EndpointError) as caught:
-        check_endpoint(server.url, {}, "m")
-    assert str(caught.value).startswith(f"{server.url}: it does not serve the model 'm'")
-    assert "a, b" in (caught.value.remedy or "")
-    assert "endpoint.model" in (caught.value.remedy or "")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +102,35 @@ def test_another_model_is_named_with_what_there_is() -> None:
 )
 def test_an_endpoint_without_a_list_is_taken_at_its_word(page: Page | str) -> None:
     with serving(models=page) as server:
-        check_endpoint(server.url, {}, "m")
+        assert list_models(server.url, {}, "m") == Models((), None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "context"),
+    [
+        ({"max_model_len": 4096}, 4096),
+        ({"context_length": 100}, 100),
+        ({"max_model_len": "4096"}, None),
+        ({"max_model_len": 0}, None),
+        ({"meta": {"n_ctx_train": 131072}}, None),
+    ],
+)
+def test_the_declared_context(entry: dict[str, Any], context: int | None) -> None:
+    page = json.dumps({"data": [{"id": "n", "max_model_len": 7}, {"id": "m", **entry}]})
+    with serving(models=page) as server:
+        assert list_models(server.url, {}, "m") == Models(("n", "m"), context)
+
+
+def test_llama_cpp_declares_the_context_of_a_slot() -> None:
+    def answer(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        pages = {
+            "/v1/models": {"data": [{"id": "m", "meta": {"n_ctx_train": 131072}}]},
+            "/props": {"default_generation_settings": {"n_ctx": 4096}, "total_slots": 4},
+        }
+        return (200, json.dumps(pages[path]).encode())
+
+    with answering(answer) as url:
+        assert list_models(url, {}, "m").context_tokens == 4096
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -117,7 +139,7 @@ def test_a_refused_key_is_named_but_not_shown(status: int) -> None:
         serving(models=(status, b"Incorrect API key: sk-secret")) as server,
         pytest.raises(EndpointError) as caught,
     ):
-        check_endpoint(server.url, {"Authorization": "Bearer sk-secret"}, "m")
+        list_models(server.url, {"Authorization": "Bearer sk-secret"}, "m")
     assert f"refused our API key (HTTP {status})" in str(caught.value)
     assert "endpoint.api_key_env" in str(caught.value)
     assert "sk-secret" not in str(caught.value)
@@ -131,7 +153,7 @@ def test_other_refusals_show_the_servers_words(status: int, remedy: str) -> None
         serving(models=(status, b"too \n  bad " + b"x" * 1_000)) as server,
         pytest.raises(EndpointError) as caught,
     ):
-        check_endpoint(server.url, {}, "m")
+        list_models(server.url, {}, "m")
     assert f"HTTP {status}: too bad xxx" in caught.value.what
     assert len(caught.value.what) < 400
     assert remedy in (caught.value.remedy or "")
@@ -141,10 +163,8 @@ def test_other_refusals_show_the_servers_words(status: int, remedy: str) -> None
 def test_nobody_answers() -> None:
     with nobody() as url:
         with pytest.raises(EndpointError, match="no answer") as caught:
-            check_endpoint(url, {}, "m")
+            list_models(url, {}, "m")
         assert caught.value.remedy
-        with pytest.raises(EndpointError, match="no answer"):
-            ask_once(url, {}, b"{}")
         assert endpoint_state(url, {}) == "dead"
         assert requests_in_flight(MetricsReader(url, {})) is None
 
@@ -152,11 +172,10 @@ def test_nobody_answers() -> None:
 @pytest.mark.parametrize("url", ["http://host:hunter2/v1", "http://[hunter2]/v1"])
 def test_a_url_that_is_none(url: str) -> None:
     """`httpx` raises an error outside its tree of errors, with parts of the URL in its text."""
-    for ask in (lambda: check_endpoint(url, {}, "m"), lambda: ask_once(url, {}, b"{}")):
-        with pytest.raises(EndpointError, match="URL is none") as caught:
-            ask()
-        assert "hunter2" not in str(caught.value)
-        assert caught.value.remedy
+    with pytest.raises(EndpointError, match="URL is none") as caught:
+        list_models(url, {}, "m")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.remedy
     assert endpoint_state(url, {}) == "unreachable"
     assert requests_in_flight(MetricsReader(url, {})) is None
 
@@ -170,8 +189,7 @@ def test_no_frame_of_ours_shows_a_header(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(httpx.Client, "request", broken)
     headers = Masked({"Authorization": "Bearer sk-hunter2"})
     asks = (
-        lambda: check_endpoint("http://host/v1", headers, "m"),
-        lambda: ask_once("http://host/v1", headers, b"{}"),
+        lambda: list_models("http://host/v1", headers, "m"),
         lambda: endpoint_state("http://host/v1", headers),
     )
     for ask in asks:
@@ -198,25 +216,9 @@ def test_the_environments_proxy_does_not_stand_between(monkeypatch: pytest.Monke
             monkeypatch.setenv(name, proxy)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        check_endpoint(server.url, {}, "m")
+        list_models(server.url, {}, "m")
         assert endpoint_state(server.url, {}) == "alive"
         assert requests_in_flight(MetricsReader(server.url, {})) == 0
-
-
-def test_asking_once() -> None:
-    with serving(chat__completions="data: [DONE]\n\n") as server:
-        assert ask_once(server.url, {"X-Key": "k"}, b'{"a": 1}') == b"data: [DONE]\n\n"
-    ((method, path, headers, body),) = server.asked
-    assert (method, path, body) == ("POST", "/v1/chat/completions", b'{"a": 1}')
-    assert (headers["x-key"], headers["content-type"]) == ("k", "application/json")
-
-
-def test_a_refused_request_shows_why() -> None:
-    error = b'{"error": {"message": "temperature must be below 2"}}'
-    with serving(chat__completions=(400, error)) as server, pytest.raises(EndpointError) as caught:
-        ask_once(server.url, {}, b"{}")
-    assert "temperature must be below 2" in str(caught.value)
-    assert "suite" in (caught.value.remedy or "")
 
 
 METRICS = """\
@@ -249,19 +251,13 @@ def test_requests_in_the_server(page: Page | str, expected: float | None) -> Non
 
 
 def test_the_simulated_server() -> None:
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 3}
     headers = {"Authorization": "Bearer sesame"}
     with SimServer(model="tiny", api_key="sesame") as server:
-        check_endpoint(server.url, headers, "tiny")
+        found = list_models(server.url, headers, "tiny")
+        assert found.names == ("tiny",)
+        assert found.context_tokens is not None
         with pytest.raises(EndpointError, match="refused our API key"):
-            check_endpoint(server.url, {}, "tiny")
-        with pytest.raises(EndpointError, match="does not serve the model 'huge'"):
-            check_endpoint(server.url, headers, "huge")
-        asked = {**body, "stream_options": {"include_usage": True}}
-        content = decode([(0, ask_once(server.url, headers, json.dumps(asked).encode()))])
-        assert (content.failure, content.output_tokens) == (None, 3)
-        content = decode([(0, ask_once(server.url, headers, json.dumps(body).encode()))])
-        assert content.failure == "no_usage"
+            list_models(server.url, {}, "tiny")
         assert requests_in_flight(MetricsReader(server.url, {})) == 0
         assert endpoint_state(server.url, {}) == "alive"
         url = server.url

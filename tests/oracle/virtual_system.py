@@ -141,9 +141,6 @@ class VirtualServer:
 
     def start(self) -> None: ...
 
-    def ask_once(self, body: bytes) -> bytes:
-        raise NotImplementedError("nothing is asked before the run in virtual time")
-
     def state(self) -> Literal["alive", "dead", "unreachable"]:
         return self.health
 

@@ -1,0 +1,118 @@
+"""Single requests outside any measurement: sent as a run would send them, read as a run would read them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import httpx
+
+from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.core.redact import Masked, redact
+from pytest_agentperf.tls import ssl_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Self
+
+_TIMEOUT = httpx.Timeout(10.0, read=120.0)
+_SECONDS_MAX = 180.0
+_BODY_MAX = 8 * 1024 * 1024
+_ERROR_CHARS = 300
+
+
+class Content(Protocol):
+    """What is asked of a decoded stream."""
+
+    failure: str | None
+    failure_detail: str | None
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    content_chunks: int
+    finish_reason: str | None
+
+
+class Asked(NamedTuple):
+    """What one request got."""
+
+    status: int | None
+    """None where no response came."""
+    problem: str | None
+    """Why there is no answer: the refusal's text, or the transport's failure."""
+    content: Content | None
+    body: bytes
+    cut: bool = False
+    """Whether we left before its end."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server found fault with the request itself, in its status or in its stream."""
+        if self.status == 200:
+            return self.content is not None and self.content.failure == "error_in_stream"
+        return (
+            self.status is not None and 400 <= self.status < 500 and self.status not in (401, 403, 408, 429)
+        )
+
+    @property
+    def why(self) -> str:
+        """Say what was wrong."""
+        if self.problem is not None:
+            return self.problem if self.status is None else f"HTTP {self.status}: {self.problem}"
+        assert self.content is not None
+        detail = self.content.failure_detail
+        return f"{self.content.failure}" + (f": {detail[:_ERROR_CHARS]}" if detail else "")
+
+
+class Asker:
+    """Sends chat completions to an endpoint, one after the other."""
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        decode: Callable[[Iterable[tuple[int, bytes]]], Content],
+    ) -> None:
+        """`decode` is the load workers' own decoder: what it cannot read, a run cannot either."""
+        self._url = url.rstrip("/") + "/chat/completions"
+        self._secret = Masked(headers)
+        self._headers = Masked({**headers, "Content-Type": "application/json"})
+        self._decode = decode
+        # Proxies of the environment would stand between us and the server under test.
+        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=ssl_context())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def ask(self, body: Mapping[str, Any], *, reads: int | None = None) -> Asked:
+        """Send one streaming request; with `reads` leave after so many reads of its answer."""
+        got: list[tuple[int, bytes]] = []
+        cut = False
+        deadline_ns = monotonic_ns() + round(_SECONDS_MAX * NS_PER_S)
+        try:
+            with self._client.stream(
+                "POST", self._url, headers=self._headers, content=json.dumps(body)
+            ) as response:
+                size = 0
+                for part in response.iter_bytes():
+                    got.append((monotonic_ns(), part))
+                    size += len(part)
+                    cut = (reads is not None and len(got) >= reads) or size > _BODY_MAX
+                    if cut or monotonic_ns() > deadline_ns:
+                        break
+                status = response.status_code
+        except httpx.HTTPError as error:
+            return Asked(None, f"no answer: {self._clean(str(error) or type(error).__name__)}", None, b"")
+        whole = b"".join(part for _, part in got)
+        if status != 200:
+            text = self._clean(whole.decode(errors="replace"))
+            return Asked(status, text[:_ERROR_CHARS], None, whole)
+        return Asked(status, None, self._decode(got), whole, cut)
+
+    def _clean(self, text: str) -> str:
+        """Return text on one line, without the key that some servers quote."""
+        return redact(" ".join(text.split()), self._secret.values())

@@ -1,0 +1,180 @@
+"""All checks of one deployment before anything is spent on it, the cheapest first, all told together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.core.checks import Check, failed, failures, ok, skipped, warning
+from pytest_agentperf.core.errors import AgentPerfError, ConfigError, DatasetError, EndpointError, LoadError
+from pytest_agentperf.core.redact import redact
+from pytest_agentperf.deploy.preflight import Wanted, check_endpoint
+from pytest_agentperf.load.bodies import BodyBuilder, BodyRules, common_fields
+from pytest_agentperf.load.host_checks import check_host
+from pytest_agentperf.load.segments import Segments
+from pytest_agentperf.load.sse import decode
+from pytest_agentperf.power.preflight import check_metering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.client_error import Calibration
+    from pytest_agentperf.core.ports import BlockingClock, Server
+    from pytest_agentperf.encoding import EncodedDataset
+    from pytest_agentperf.power.metering import Metering
+
+
+class Preflight:
+    """Checks a deployment step by step, and keeps what was found."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        deployment: str,
+        model: str,
+        headers: Mapping[str, str],
+        clock: BlockingClock,
+    ) -> None:
+        self.checks: list[Check] = []
+        self.fatal: AgentPerfError | None = None
+        """What leaves nothing to run, forced or not."""
+        self._settings = settings
+        self._name = deployment
+        self._deployment = settings.system.deployments[deployment]
+        self._model = model
+        self._headers = headers
+        self._clock = clock
+        self._context_tokens: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a run could not be valid."""
+        return bool(failures(self.checks))
+
+    def host(self) -> None:
+        """Check this machine."""
+        expected = [
+            count
+            for tier in self._settings.selected
+            if (found := self._settings.deployment_for(tier)) and found[0] == self._name
+            if (count := self._settings.expected_agents(tier)) is not None
+        ]
+        starts = (self._settings.start, self._deployment.search_start)
+        agents = max([*expected, *(start for start in starts if start)], default=None)
+        self.checks += check_host(workers=self._settings.workers, agents=agents)
+
+    def endpoint(self, server: Server) -> None:
+        """Start the server, or see that it is there, and ask it for what a run will ask."""
+        suite, rules = self._settings.suite, self._settings.ruleset
+        try:
+            server.start()
+        except EndpointError as error:
+            self.fatal = error
+            self.checks.append(failed("endpoint", self._clean(_text(error)), error.remedy))
+            return
+        framework = self._deployment.serving.framework
+        parameters = suite.request_parameters(framework)
+        wanted = Wanted(
+            url=server.url,
+            headers=self._headers,
+            model=self._model,
+            framework=framework,
+            fields=common_fields(parameters),
+            effort=tuple(name for name in parameters if name not in suite.sampling.parameters),
+            max_tokens=rules.max_tokens,
+            exact=rules.output_length == "exact",
+            isolation_max=rules.isolation_cached_tokens_max,
+            nonce=self._settings.nonce,
+        )
+        found = check_endpoint(wanted, decode, self._clock.sleep)
+        self._context_tokens = found.context_tokens
+        # There are servers that quote the key when they refuse a request.
+        self.checks += [check.model_copy(update={"what": self._clean(check.what)}) for check in found.checks]
+
+    def power(self, metering: Metering) -> bool:
+        """Open the meters; returns whether they can be used."""
+        found = check_metering(
+            metering,
+            accelerators=self._deployment.allocated_accelerators,
+            interval_s=getattr(self._deployment.power, "interval_s", 0.0),
+            clock=self._clock,
+        )
+        self.checks.append(found)
+        return found.status != "failed"
+
+    def dataset(self, encode: Callable[[], EncodedDataset]) -> EncodedDataset | None:
+        """Read and encode the dataset, which takes its time: not if there is no use in it yet."""
+        made = self._settings.dataset_path.exists()
+        if self.fatal is not None or (self.failed and not made and not self._settings.force):
+            why = "what failed above comes first" + (
+                "" if made else ": the dataset must be made, which takes minutes"
+            )
+            self.checks += [skipped(name, why) for name in ("dataset", "context", "load generator")]
+            return None
+        try:
+            dataset = encode()
+            # Refuses a dataset without recorded lengths where answers are to be as long as recorded.
+            rules = BodyRules(
+                self._model, {}, self._settings.ruleset.max_tokens, self._settings.ruleset.output_length
+            )
+            BodyBuilder(Segments(dataset.folder), rules)
+        except (DatasetError, LoadError, ConfigError) as error:
+            self.fatal = error
+            self.checks.append(failed("dataset", _text(error), error.remedy))
+            self.checks += [skipped(name, "there is no dataset") for name in ("context", "load generator")]
+            return None
+        prepared = dataset.prepared
+        official = prepared.digest == self._settings.ruleset.dataset_digest
+        what = f"{prepared.name}, {len(prepared.ids):,} trajectories"
+        if official:
+            self.checks.append(ok("dataset", what))
+        else:
+            self.checks.append(
+                warning("dataset", f"{what}: not the one that {self._settings.ruleset.id} names, a deviation")
+            )
+        self._context(prepared.longest_prompt_tokens)
+        return dataset
+
+    def _context(self, longest: int) -> None:
+        # The prefix is of 128 hex characters, at most a token each.
+        needed = longest + 128 + self._settings.ruleset.max_tokens
+        request = f"the longest request needs {needed:,} tokens with its answer"
+        if self._context_tokens is None:
+            found = warning(
+                "context",
+                f"the server does not declare its context; {request}",
+                "see that its context length allows it: there are servers that die of a longer prompt",
+            )
+        elif self._context_tokens < needed:
+            found = failed(
+                "context",
+                f"the server declares {self._context_tokens:,} tokens; {request}",
+                "start the server with a longer context, or set the suite's max_context_tokens to the server's",
+            )
+        else:
+            found = ok("context", f"the server declares {self._context_tokens:,} tokens; {request}")
+        self.checks.append(found)
+
+    def load_generator(self, calibrate: Callable[[], Calibration | None]) -> None:
+        """Calibrate at a small load."""
+        try:
+            made = calibrate()
+        except LoadError as error:
+            self.checks.append(failed("load generator", _text(error), error.remedy))
+            return
+        if made is None:
+            return
+        self.checks.append(
+            ok(
+                "load generator",
+                f"adds {made.ttft_error_p99_s * 1e3:.1f} ms to TTFT at P99, {made.speed_error_p99:.2%} to speed, "
+                f"with {made.n_agents} agents",
+            )
+        )
+
+    def _clean(self, text: str) -> str:
+        return redact(text, self._headers.values())
+
+
+def _text(error: AgentPerfError) -> str:
+    return f"{error.where}: {error.what}" if error.where else error.what
