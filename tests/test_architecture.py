@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each room and what it may import; every room may import itself.
 SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
-COMPOSED = {"calibration", "capacity", "deployed", "encoding", "opening", "verification", "worker"}
+COMPOSED = {"calibration", "capacity", "deployed", "encoding", "opening", "preflight", "verification", "worker"}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "clock": {""},
@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "calibration": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
+    "preflight": {"", *BELOW_SIBLINGS, *SIBLINGS, "encoding"},
     "verification": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "opening": {
         "",
@@ -37,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
         "calibration",
         "deployed",
         "encoding",
+        "preflight",
         "verification",
         "worker",
     },

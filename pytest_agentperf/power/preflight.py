@@ -24,7 +24,7 @@ def check_metering(
     try:
         metering.open()
     except PowerError as error:
-        place = f"{error.where}: " if error.where else ""
+        place = f"{error.where}: " if error.where not in (None, _NAME) else ""
         return failed(_NAME, f"{place}{error.what}", error.remedy)
     source = metering.source
     if source.source == "none":

@@ -199,7 +199,8 @@ def test_every_option_has_flag_variable_and_ini_key(
     assert values(pytester.parseconfig(), option.name) == ["from-ini"]
     monkeypatch.setenv(option.ini.upper(), "from-environment")
     assert values(pytester.parseconfig(), option.name) == ["from-environment"]
-    assert values(pytester.parseconfig(f"{option.flag}=from-flag"), option.name) == ["from-flag"]
+    flag, expected = (option.flag, "1") if option.switch else (f"{option.flag}=from-flag", "from-flag")
+    assert values(pytester.parseconfig(flag), option.name) == [expected]
 
 
 def test_the_system_may_come_from_the_environment_or_the_ini(
