@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_agentperf.core.checks import Check, failed, failures, ok, skipped, warning
 from pytest_agentperf.core.errors import AgentPerfError, ConfigError, DatasetError, EndpointError, LoadError
 from pytest_agentperf.core.redact import redact
+from pytest_agentperf.dataset.default import is_to_be_made
 from pytest_agentperf.deploy.preflight import Wanted, check_endpoint
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules, common_fields
 from pytest_agentperf.load.host_checks import check_host
@@ -104,10 +105,10 @@ class Preflight:
 
     def dataset(self, encode: Callable[[], EncodedDataset]) -> EncodedDataset | None:
         """Read and encode the dataset, which takes its time: not if there is no use in it yet."""
-        made = self._settings.dataset_path.exists()
-        if self.fatal is not None or (self.failed and not made and not self._settings.force):
+        slow = is_to_be_made(self._settings.dataset_path)
+        if self.fatal is not None or (self.failed and slow and not self._settings.force):
             why = "what failed above comes first" + (
-                "" if made else ": the dataset must be made, which takes minutes"
+                ": the dataset must be made, which takes minutes" if slow else ""
             )
             self.checks += [skipped(name, why) for name in ("dataset", "context", "load generator")]
             return None

@@ -17,7 +17,16 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each room and what it may import; every room may import itself.
 SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
-COMPOSED = {"calibration", "capacity", "deployed", "encoding", "opening", "preflight", "verification", "worker"}
+COMPOSED = {
+    "calibration",
+    "capacity",
+    "deployed",
+    "encoding",
+    "opening",
+    "preflight",
+    "verification",
+    "worker",
+}
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "clock": {""},

@@ -56,13 +56,9 @@ def preflight_error(checks: Sequence[Check], *, where: str) -> PreflightError:
     bad = failures(checks)
     count = "one check" if len(bad) == 1 else f"{len(bad)} checks"
     lines = [f"{count} of {len(checks)} failed before the run, which could not have been valid"]
-    for check in bad:
-        lines.append(f"  {SIGNS['failed']} {check.name}: {check.what}")
-        if check.remedy:
-            lines.append(f"    → {check.remedy}")
-    return PreflightError(
-        "\n".join(lines),
-        where=where,
-        remedy="`agentperf doctor` shows all checks; --agentperf-force runs all the same, and marks the result "
-        "not valid",
+    lines += [f"  {SIGNS['failed']} {check.name}: {check.what}" for check in bad]
+    advice = [f"{check.name}: {check.remedy}" for check in bad if check.remedy]
+    advice.append(
+        "--agentperf-force runs all the same, and marks the result not valid; `agentperf doctor` shows all"
     )
+    return PreflightError("\n".join(lines), where=where, remedy="\n  → ".join(advice))

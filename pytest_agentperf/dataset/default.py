@@ -60,6 +60,11 @@ def make_available(path: Path, *, progress: Callable[[int, int], None] | None = 
     return path
 
 
+def is_to_be_made(path: Path) -> bool:
+    """Return whether `make_available` would take minutes."""
+    return path == cache_directory() / "datasets" / DEFAULT.directory_name and not path.exists()
+
+
 def cached_synthesis(
     synthesis: Synthesis,
     cache_dir: Path | None = None,

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _TOKENS = 16
 # A server may fail now and then, which is its service; but these questions need an answer.
-_ATTEMPTS = 5
+_ATTEMPTS = 10
+# Where nobody answers at all, each attempt may take its time.
+_ATTEMPTS_UNANSWERED = 3
 _PAUSE_S = 0.2
 # Of the answer with the run's own max_tokens, so much is read; then the connection is closed.
 _READS = 2

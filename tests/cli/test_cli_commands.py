@@ -220,7 +220,7 @@ def test_replay_of_an_invalid_phase(
         (("--agents=1", "--ruleset=mine/1"), 2, "unknown ruleset 'mine/1'"),
         (("--agents=1", "--set=x=1"), 2, "unknown rule 'x'"),
         (("--agents=1", "--dataset=bundled:x"), 2, "unknown dataset 'bundled:x'"),
-        (("--agents=1", "--dataset=nowhere"), 2, "nowhere"),
+        (("--agents=1", "--dataset=nowhere"), 1, "nowhere"),
         (("--agents=1", "--api-key-env=NO_SUCH_KEY"), 2, "no API key: set NO_SUCH_KEY"),
         (("--agents=1",), 1, "no answer"),
     ],

@@ -171,7 +171,7 @@ class _Refusing(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         kind = self.path.split("/")[1]
-        if kind == "fickle" and request["max_tokens"] > 16:
+        if kind == "fickle" and request["messages"][0]["content"].endswith("You write code."):
             self._answer(503, {})
             return
         if kind == "echo":
@@ -246,8 +246,8 @@ def test_endpoints_that_refuse(
 def test_a_server_that_fails_every_request_has_no_capacity_of_0(
     pytester: pytest.Pytester, place: Workplace, refusing: str
 ) -> None:
-    """The pre-flight (16 tokens) passes, the warm-up (17) does not; the second tier does not go on from there."""
-    place.system("fickle", endpoint={"url": f"{refusing}/fickle/v1"}, overrides={"max_tokens": 17})
+    """The checks pass, the warm-up does not; the second tier does not go on from there."""
+    place.system("fickle", endpoint={"url": f"{refusing}/fickle/v1"})
     result = pytester.runpytest_inprocess("suites/tiny", "--system=fickle")
     result.assert_outcomes(errors=2)
     found = re.findall(
