@@ -132,6 +132,43 @@ def test_the_rule_sees_a_wrong_import(tmp_path: Path) -> None:
     assert {room(name) for name in imports(wrong)} == {"load"}
 
 
+RUNS_CODE_OF_OTHERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+# What a server, a dataset or a file said never becomes code. `literal_eval` reads values only.
+CALLS_CODE_OF_OTHERS = {
+    "eval", "exec", "compile", "os.system", "os.popen", "yaml.load", "yaml.load_all", "yaml.unsafe_load",
+    "yaml.full_load", "ssl._create_unverified_context",
+}  # fmt: skip
+
+
+def dangers(path: Path) -> Iterator[str]:
+    yield from RUNS_CODE_OF_OTHERS & {name.split(".")[0] for name in imports(path)}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in CALLS_CODE_OF_OTHERS:
+            yield called
+        for keyword in node.keywords:
+            text = f"{keyword.arg}={ast.unparse(keyword.value)}"
+            if text in ("shell=True", "verify=False", "allow_pickle=True"):
+                yield text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_of_others_is_run_or_trusted(path: Path) -> None:
+    assert list(dangers(path)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["eval('1')", "import pickle", "import yaml\nyaml.load('')", "f(shell=True)", "get('', verify=False)"],
+)
+def test_the_rule_sees_a_danger(tmp_path: Path, code: str) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(code, encoding="utf-8")
+    assert list(dangers(wrong))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_stay_readable(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").split("\n")) <= 450

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import httpx
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
-from pytest_agentperf.core.redact import Masked, redact
+from pytest_agentperf.core.redact import Masked, printable, redact
 from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Asked(NamedTuple):
             return self.problem if self.status is None else f"HTTP {self.status}: {self.problem}"
         assert self.content is not None
         detail = self.content.failure_detail
-        return f"{self.content.failure}" + (f": {detail[:_ERROR_CHARS]}" if detail else "")
+        return f"{self.content.failure}" + (f": {printable(detail)[:_ERROR_CHARS]}" if detail else "")
 
 
 class Asker:
@@ -115,4 +115,4 @@ class Asker:
 
     def _clean(self, text: str) -> str:
         """Return text on one line, without the key that some servers quote."""
-        return redact(" ".join(text.split()), self._secret.values())
+        return printable(redact(text, self._secret.values()))

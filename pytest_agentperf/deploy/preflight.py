@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.checks import Check, failed, ok, skipped, warning
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.core.redact import printable, redact
 from pytest_agentperf.deploy.asking import Asked, Asker
 from pytest_agentperf.deploy.models import Models, list_models
 from pytest_agentperf.deploy.preflight_prompt import TOOLS, conversation
@@ -57,6 +58,7 @@ class EndpointChecks(NamedTuple):
     context_tokens: int | None
 
 
+_NAME_CHARS_MAX = 100
 _LATER = (
     "streaming", "parameters", "usage", "output length", "max_tokens", "reasoning", "prefix cache", "isolation",
 )  # fmt: skip
@@ -76,7 +78,7 @@ def check_endpoint(
         checks.append(failed("endpoint", f"{wanted.url}: {error.what}", error.remedy))
         checks.append(skipped("model", "the endpoint must answer first"))
     else:
-        checks += [ok("endpoint", f"{wanted.url} answers"), _model(models, wanted.model)]
+        checks += [ok("endpoint", f"{wanted.url} answers"), _model(models, wanted)]
         context = models.context_tokens
     if any(check.status == "failed" for check in checks):
         why = "the endpoint must answer, and have the model, first"
@@ -87,15 +89,17 @@ def check_endpoint(
     return EndpointChecks(checks, context)
 
 
-def _model(models: Models, model: str) -> Check:
+def _model(models: Models, wanted: Wanted) -> Check:
+    model = wanted.model
     if not models.names:
         return ok("model", f"the server lists none; it will be asked for {model!r}")
     if model in models.names:
         return ok("model", f"{model!r} is served")
+    shown = [printable(redact(name, wanted.headers.values()))[:_NAME_CHARS_MAX] for name in models.names[:8]]
     return failed(
         "model",
         f"the endpoint does not serve the model {model!r}",
-        f"it serves {', '.join(models.names[:8])}: set endpoint.model in the system's file",
+        f"it serves {', '.join(shown)}: set endpoint.model in the system's file",
     )
 
 

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
+from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import EndpointError
-from pytest_agentperf.core.redact import redact
+from pytest_agentperf.core.redact import printable, redact
 from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TIMEOUT = httpx.Timeout(10.0, read=120.0)
+# Of a list of models or the like: what goes on beyond is no such thing.
+_BODY_MAX = 16 << 20
+_SECONDS_MAX = 600.0
 
 
 def get_json(url: str, headers: Mapping[str, str]) -> Any:
@@ -31,10 +35,13 @@ def get_json(url: str, headers: Mapping[str, str]) -> Any:
 def endpoint_state(url: str, headers: Mapping[str, str]) -> Literal["alive", "dead", "unreachable"]:
     """Say how the server is: dead if its host refuses the connection or it answers 5xx, else the network may be."""
     try:
-        response = _get(url.rstrip("/") + "/models", headers)
+        with (
+            httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context()) as client,
+            client.stream("GET", url.rstrip("/") + "/models", headers=headers) as response,
+        ):
+            return "dead" if response.status_code >= 500 else "alive"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return "dead" if _refused(error) else "unreachable"
-    return "dead" if response.status_code >= 500 else "alive"
 
 
 def _refused(error: BaseException | None) -> bool:
@@ -45,16 +52,11 @@ def _refused(error: BaseException | None) -> bool:
     return False
 
 
-def _get(url: str, headers: Mapping[str, str]) -> httpx.Response:
-    with httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context()) as client:
-        return client.get(url, headers=headers)
-
-
 def _request(method: str, url: str, headers: Mapping[str, str], **arguments: Any) -> httpx.Response:
     try:
         # Proxies of the environment would stand between us and the server under test.
         with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=ssl_context()) as client:
-            return client.request(method, url, headers=headers, **arguments)
+            return _read(client, method, url, headers=headers, **arguments)
     except httpx.InvalidURL:
         # Its message quotes parts of the URL, which may hold what belongs into the key's variable.
         raise EndpointError(
@@ -69,11 +71,28 @@ def _request(method: str, url: str, headers: Mapping[str, str], **arguments: Any
         ) from None
 
 
+def _read(client: httpx.Client, method: str, url: str, **arguments: Any) -> httpx.Response:
+    """Read an answer whole, unless it has no end."""
+    deadline_ns = monotonic_ns() + round(_SECONDS_MAX * NS_PER_S)
+    body = bytearray()
+    with client.stream(method, url, **arguments) as response:
+        for part in response.iter_bytes():
+            body += part
+            if len(body) > _BODY_MAX or monotonic_ns() > deadline_ns:
+                raise EndpointError(
+                    f"its answer has no end: {len(body):,} bytes were read",
+                    where=url,
+                    remedy="see that the URL is that of an OpenAI-compatible API",
+                )
+        return httpx.Response(response.status_code, content=bytes(body), request=response.request)
+
+
 def _raise_for_status(response: httpx.Response, headers: Mapping[str, str]) -> None:
     status = response.status_code
     if status == 200:
         return
-    text = redact(" ".join(response.text.split()), headers.values())[:300]
+    # Cut short only after secrets were taken out: half a key is one too.
+    text = printable(redact(response.text, headers.values()))[:300]
     if status in (401, 403):
         remedy = "set the variable that endpoint.api_key_env names to a valid key"
         raise EndpointError(f"it refused our API key (HTTP {status})", where=str(response.url), remedy=remedy)

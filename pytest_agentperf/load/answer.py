@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.records import Answer
+from pytest_agentperf.core.redact import printable
 from pytest_agentperf.load.sse import StreamContent
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def answer_of(exchange: Exchange, counter: TokenCounter | None, scrub: Callable[
             if failure == "error_in_stream" and _OVER_CONTEXT.search(detail or ""):
                 failure = "over_context"
     if detail is not None:
-        detail = scrub(detail)[:_DETAIL_CHARS]
+        detail = printable(scrub(detail))[:_DETAIL_CHARS]
     first_tokens, source = _first_chunk_tokens(content, counter)
     return Answer(
         t_sent_ns=exchange.t_sent_ns,

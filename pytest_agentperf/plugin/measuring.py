@@ -10,7 +10,8 @@ from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.config.recorded import check_unchanged
 from pytest_agentperf.config.run import api_keys
 from pytest_agentperf.core.errors import AgentPerfError, LoadError
-from pytest_agentperf.core.redact import redact
+from pytest_agentperf.core.leaderboard import PhaseResult
+from pytest_agentperf.core.redact import redact, redact_all
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.opening import NotRunnable
@@ -23,7 +24,7 @@ from pytest_agentperf.results.junit import identity, problem_properties, propert
 
 if TYPE_CHECKING:
     from pytest_agentperf.config.run import RunSettings
-    from pytest_agentperf.core.leaderboard import Entry, PhaseResult, TierResult
+    from pytest_agentperf.core.leaderboard import Entry, TierResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.deployed import PhaseRun
     from pytest_agentperf.plugin.session import AgentPerfSession
@@ -167,7 +168,9 @@ class Measuring:
     def phase_finished(self, run: PhaseRun) -> PhaseResult:
         """Store the phase's records as soon as they are there."""
         try:
-            stored = store_phase(self._folder, run.result, run.columns, *run.sampled, server=run.server)
+            stored = store_phase(
+                self._folder, self._without_keys(run.result), run.columns, *run.sampled, server=run.server
+            )
         except OSError as error:
             raise LoadError(
                 f"the records cannot be written: {error.strerror or error}",
@@ -176,6 +179,13 @@ class Measuring:
             ) from None
         self._progress.phase_finished(stored)
         return stored
+
+    def _without_keys(self, result: PhaseResult) -> PhaseResult:
+        """Keep keys out of what is stored, should a server's words have reached a reason."""
+        keys = tuple(api_keys(self.settings.system))
+        plain = result.model_dump(mode="json")
+        redacted = redact_all(plain, keys)
+        return result if redacted == plain else PhaseResult.model_validate(redacted)
 
 
 def _test_verdict(result: TierResult) -> tuple[str, str | None]:

@@ -186,7 +186,7 @@ def test_no_frame_of_ours_shows_a_header(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(httpx.Client, "request", broken)
+    monkeypatch.setattr(httpx.Client, "send", broken)
     headers = Masked({"Authorization": "Bearer sk-hunter2"})
     asks = (
         lambda: list_models("http://host/v1", headers, "m"),

@@ -419,7 +419,7 @@ def test_a_refusal_is_a_failure_that_shows_the_servers_words(status: str, reason
         answer = client.ask()
         assert (answer.failure, answer.status) == (reason, int(status[:3]))
         assert answer.failure_detail is not None
-        assert answer.failure_detail.startswith(f"HTTP {status[:3]}: ")
+        assert answer.failure_detail.startswith(f"HTTP {status[:3]}:")
         if not status.startswith("204"):
             assert 'error": "no, ***!", "é"' in answer.failure_detail
         assert (answer.t_first_ns, answer.output_tokens, answer.first_chunk_tokens) == (None, None, None)
