@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +26,8 @@ from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, rea
 from pytest_agentperf.results.junit import identity, problem_properties, properties
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import Entry, TierResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
@@ -71,7 +76,8 @@ class Measuring:
         try:
             self._lock.acquire()
             self._begin()
-            return self._run.measure(tier)
+            with _sigterm_as_ctrl_c():
+                return self._run.measure(tier)
         except NotRunnable as error:
             skip = str(error)
         except AgentPerfError as error:
@@ -186,6 +192,23 @@ class Measuring:
         plain = result.model_dump(mode="json")
         redacted = redact_all(plain, keys)
         return result if redacted == plain else PhaseResult.model_validate(redacted)
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, as batch systems and containers send it, keep what was measured."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _test_verdict(result: TierResult) -> tuple[str, str | None]:

@@ -140,7 +140,7 @@ def test_records_that_cannot_be_written_are_an_error_with_a_remedy(
 def test_a_leaderboard_that_cannot_be_written_fails_the_session(
     pytester: pytest.Pytester, place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pytest_agentperf.results.artifact.write_leaderboard", full)

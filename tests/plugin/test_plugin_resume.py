@@ -36,8 +36,8 @@ def journal_of(place: Workplace, system: str) -> JournalContent:
     return read_journal(place.run_folder(system) / JOURNAL)
 
 
-def kill_after(place: Workplace, done: str, *arguments: str) -> None:
-    """Start a session, and kill it when a file of that name is there."""
+def kill_after(place: Workplace, done: str, *arguments: str, number: signal.Signals = signal.SIGKILL) -> int:
+    """Start a session, and send it a signal when a file of that name is there; returns its exit code."""
     process = subprocess.Popen(
         pytest_command(*arguments),
         cwd=place.folder, env=plain_environment(), start_new_session=True,
@@ -45,13 +45,26 @@ def kill_after(place: Workplace, done: str, *arguments: str) -> None:
     )  # fmt: skip
     try:
         wait_for(lambda: list(place.results.rglob(done)) or process.poll() is not None)
-        process.kill()
-        process.wait(timeout=30)
+        process.send_signal(number)
+        code = process.wait(timeout=60)
         # Workers and the simulated server see that their parent is gone.
         wait_for(lambda: not group_lives(process.pid))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+    return code
+
+
+def test_sigterm_keeps_what_was_measured(place: Workplace) -> None:
+    """As a batch system sends it at the end of the time it gave."""
+    place.system("swift", engine=SWIFT, overrides=CALM)
+    code = kill_after(
+        place, "requests/*-ramp-1.parquet", "suites/tiny", "--system=swift", number=signal.SIGTERM
+    )
+    assert code == pytest.ExitCode.INTERRUPTED
+    (entry,) = place.leaderboard("swift").entries
+    assert [phase.kind for phase in entry.phases][:2] == ["warmup", "ramp"]
+    assert not entry.complete.value
 
 
 def test_a_killed_run_is_read_and_resumed(
