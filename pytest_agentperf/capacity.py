@@ -9,8 +9,10 @@ import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, Self
 
+from pytest_agentperf.accuracy_phase import AccuracyPhase
 from pytest_agentperf.clock import NS_PER_S, RealClock
 from pytest_agentperf.config.recorded import record_settings
+from pytest_agentperf.core.accuracy import ALONE
 from pytest_agentperf.core.errors import ConfigError, EndpointError, LoadError
 from pytest_agentperf.core.journal import (
     DeploymentOpened,
@@ -31,6 +33,7 @@ from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.opening import NotRunnable, max_prompt_tokens, open_deployment
 from pytest_agentperf.results.artifact import software_versions
+from pytest_agentperf.results.accuracy import asked
 from pytest_agentperf.results.tier_result import tier_result
 
 if TYPE_CHECKING:
@@ -197,10 +200,23 @@ class CapacityRun:
             run = self._phase(deployment, probe.kind, probe.n_agents, attempt=probe.attempt, tier=tier)
             if run is None:
                 break
+        questioned = self._ask_questions(tier, name)
         result = self._tier_result(tier, name)
-        if result.complete:
+        if result.complete and questioned:
             self._tell(TierFinished(result=result))
         return result
+
+    def _ask_questions(self, tier: str, name: str) -> bool:
+        """Ask the suite's questions alone and beside the capacity's agents; False if the budget ran out before."""
+        outcome = self.state.search(name).outcome(tier)
+        if self.settings.suite.accuracy is None or not outcome.agents or self.state.opened[name].simulated:
+            return True
+        for n_agents in (ALONE, outcome.agents):
+            if asked(self.phases, name, n_agents) is not None:
+                continue
+            if self._phase(self._opened(name), "accuracy", n_agents, attempt=0, tier=tier) is None:
+                return False
+        return True
 
     def known(self, tier: str) -> TierResult | None:
         """Return what is known of a tier so far, None if no probe of its deployment was begun."""
@@ -333,16 +349,20 @@ class CapacityRun:
         self._observer.phase_started(kind, n_agents, deployment.name)
         spent = _Spent(self._over_budget)
         try:
-            run = deployment.run_phase(
-                kind,
-                n_agents,
-                phase=number,
-                attempt=attempt,
-                tiers=self.tiers_of(deployment.name),
-                crashed_before=(deployment.name, n_agents) in self.state.crashes,
-                on_status=self._observer.phase_status,
-                spent=spent,
-            )
+            if kind == "accuracy":
+                asking = AccuracyPhase(deployment, self._clock, n_agents)
+                run = asking.run(phase=number, on_status=self._observer.phase_status, spent=spent)
+            else:
+                run = deployment.run_phase(
+                    kind,
+                    n_agents,
+                    phase=number,
+                    attempt=attempt,
+                    tiers=self.tiers_of(deployment.name),
+                    crashed_before=(deployment.name, n_agents) in self.state.crashes,
+                    on_status=self._observer.phase_status,
+                    spent=spent,
+                )
             run = run._replace(result=self._observer.phase_finished(run))
         except BaseException as error:
             broken_off = PhaseBrokenOff(

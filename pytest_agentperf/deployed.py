@@ -109,17 +109,17 @@ class Deployed:
 
     def close(self) -> None:
         """End the workers, the samplers and what was launched."""
-        self._drop_pool()
+        self.drop_pool()
         self._drop_metering()
         self.server.stop()
 
     def calibrate(self) -> Calibration | None:
         """Calibrate at a small load: a machine that cannot measure is told so in seconds; raises LoadError."""
-        return self._calibration(self._workers(), _CALIBRATED_AGENTS_MIN, _CALIBRATED_CHUNKS_MIN)
+        return self._calibration(self.workers(), _CALIBRATED_AGENTS_MIN, _CALIBRATED_CHUNKS_MIN)
 
     def revive(self) -> None:
         """Bring back a server that died in the last phase; raises EndpointError if it stays away."""
-        self._drop_pool()
+        self.drop_pool()
         if self._metering is not None and self._metering.source.scope == "simulated":
             # Its counters went with the server, and come back at another URL.
             self._drop_metering()
@@ -151,9 +151,9 @@ class Deployed:
         try:
             if self._server_metrics is not None:
                 self._server_metrics.start()
-            idle, idle_span = self._wait_idle()
-            pool = self._workers()
-            spec = self._spec(kind, n_agents, phase, attempt)
+            idle, idle_span = self.wait_idle()
+            pool = self.workers()
+            spec = self.spec(kind, n_agents, phase, attempt)
             start_ns = pool.start_phase(spec)
             state = Phase(
                 n_agents, StopRule.for_warmup(rules) if warmup else StopRule.from_ruleset(rules), start_ns
@@ -163,7 +163,7 @@ class Deployed:
             load = dict(pool.describe())
         except LoadError as error:
             # The workers are in an unknown state: the next phase gets new ones.
-            self._drop_pool()
+            self.drop_pool()
             columns, tokens = RequestColumns.concatenate([]), 0
             load = {
                 "failed": error.what,
@@ -171,7 +171,7 @@ class Deployed:
                 "code": "client_resources" if isinstance(error, LoadLimitError) else "load_worker_died",
             }
         except BaseException:
-            self._drop_pool()
+            self.drop_pool()
             raise
         finally:
             try:
@@ -237,7 +237,8 @@ class Deployed:
         )
         return PhaseRun(result, columns, tokens, sampled, server)
 
-    def _spec(self, kind: PhaseKind, n_agents: int, phase: int, attempt: int) -> PhaseSpec:
+    def spec(self, kind: PhaseKind, n_agents: int, phase: int, attempt: int) -> PhaseSpec:
+        """Return what the workers need to know of a phase."""
         return PhaseSpec(
             phase=phase,
             attempt=attempt,
@@ -250,7 +251,7 @@ class Deployed:
             failure_wait_ns=round(self.settings.ruleset.failure_wait_s * NS_PER_S),
             tool_delay_cap_ns=round(self.settings.ruleset.tool_delay_max_s * NS_PER_S),
             keep=NOTHING_KEPT
-            if self._answer_check is None or kind == "warmup"
+            if self._answer_check is None or kind in ("warmup", "accuracy")
             else self._answer_check.keep_rule(n_agents),
         )
 
@@ -354,7 +355,7 @@ class Deployed:
         try:
             calibration = self._calibration(pool, n_agents, chunks_per_s(columns))
         except LoadError as error:
-            self._drop_pool()
+            self.drop_pool()
             remedy = error.remedy or "see the message of the load worker"
             yield InvalidReason(code="calibration_failed", what=error.what, remedy=remedy)
             return
@@ -370,7 +371,7 @@ class Deployed:
                     remedy="use more load workers (--agentperf-workers), or free this machine's CPU",
                 )
 
-    def _wait_idle(self) -> tuple[Any, tuple[int, int] | None]:
+    def wait_idle(self) -> tuple[Any, tuple[int, int] | None]:
         """Let the server drain between phases, as far as its metrics tell; else pause as the ruleset says.
 
         Returns how that went, and from when to when the server did nothing: None if it had requests then.
@@ -393,12 +394,14 @@ class Deployed:
         if metering is not None:
             metering.close()
 
-    def _workers(self) -> LoadPool:
+    def workers(self) -> LoadPool:
+        """Return the load workers, started."""
         if self._pool is None:
             self._pool = self._open_pool()
         return self._pool
 
-    def _drop_pool(self) -> None:
+    def drop_pool(self) -> None:
+        """End the load workers: the next phase gets new ones."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()

@@ -18,6 +18,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
 COMPOSED = {
+    "accuracy_phase",
+    "asking",
     "calibration",
     "capacity",
     "deployed",
@@ -40,6 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "preflight": {"", *BELOW_SIBLINGS, *SIBLINGS, "encoding"},
     "verification": {"", *BELOW_SIBLINGS, *SIBLINGS},
+    "asking": {"", *BELOW_SIBLINGS, *SIBLINGS, "deployed"},
+    "accuracy_phase": {"", *BELOW_SIBLINGS, *SIBLINGS, "asking", "deployed"},
     "opening": {
         "",
         *BELOW_SIBLINGS,

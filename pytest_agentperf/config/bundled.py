@@ -18,6 +18,7 @@ _HOME = _PACKAGE / "bundled" if (_PACKAGE / "bundled").is_dir() else _PACKAGE.pa
 SUITES = _HOME / "suites"
 SYSTEMS = _HOME / "fixtures" / "systems"
 DATASETS = _HOME / "fixtures" / "datasets"
+QUESTIONS = _HOME / "fixtures" / "accuracy"
 CACHE_VARIABLE = "AGENTPERF_CACHE"
 SYNTHETIC = {"aa-agentperf-2026-06": "aa-agentperf-2026-06-500-seed1"}
 """Datasets that are made on first use, and their folders in the cache."""
@@ -78,6 +79,20 @@ def find_dataset(name: str, *, relative_to: Path) -> Path:
             )
         return DATASETS / wanted
     return (relative_to / name).resolve()
+
+
+def find_questions(name: str, *, relative_to: Path) -> Path:
+    """Return the file of a set of questions: `bundled:NAME`, or a path relative to the suite's file."""
+    if not name.startswith("bundled:"):
+        return (relative_to / name).resolve()
+    known = sorted(path.stem for path in QUESTIONS.glob("*.jsonl"))
+    if (wanted := name.removeprefix("bundled:")) not in known:
+        raise ConfigError(
+            f"unknown questions {name!r}",
+            where="accuracy.questions",
+            remedy=f"bundled ones: {', '.join(known) or 'none'}; or the path of your own",
+        )
+    return QUESTIONS / f"{wanted}.jsonl"
 
 
 def cache_directory() -> Path:

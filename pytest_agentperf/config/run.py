@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import yaml
 
-from pytest_agentperf.config.bundled import find_dataset
+from pytest_agentperf.config.bundled import find_dataset, find_questions
 from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
 from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system, url_problem
 from pytest_agentperf.core.errors import ConfigError
@@ -75,6 +75,8 @@ class RunSettings:
     workers: int | None
     force: bool = False
     """Run in spite of failed checks; the result is then marked not valid."""
+    questions_path: Path | None = None
+    """What accuracy is measured by, if the suite says."""
 
     @property
     def id(self) -> str:
@@ -147,6 +149,11 @@ def settle(
         nonce=options.nonce or secrets.token_hex(16),
         workers=options.workers,
         force=options.force,
+        questions_path=(
+            None
+            if suite.accuracy is None
+            else find_questions(suite.accuracy.questions, relative_to=suite_file.parent)
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pytest_agentperf.config.loader import load_model
+from pytest_agentperf.core.accuracy import Reference
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.slo import SloTier
 
@@ -74,6 +75,27 @@ class Sampling(_Model):
     """By framework (`vllm`, `sglang`, …); `default` where a deployment names none of these."""
 
 
+class Accuracy(_Model):
+    """Questions with checkable answers, asked alone and under load."""
+
+    questions: str
+    """`bundled:NAME`, or a JSONL file relative to the suite's file."""
+    max_tokens: int = Field(gt=0)
+    repeats: int = Field(default=1, ge=1, le=100)
+    """How many times each is asked: more find smaller drops."""
+    concurrency: int = Field(default=4, ge=1, le=1_000)
+    """How many are in flight at once under load, at most; never more than a quarter of the agents."""
+    reference: Reference | None = None
+    """What the model is known to reach on them; None: held against the score at one agent alone."""
+
+    @field_validator("reference")
+    @classmethod
+    def _a_share(cls, reference: Reference | None) -> Reference | None:
+        if reference is not None and not 0 < reference.score <= 1:
+            raise ValueError("`score` is a share, above 0 and at most 1")
+        return reference
+
+
 class Suite(_Model):
     """What is measured, whatever system runs it."""
 
@@ -91,6 +113,8 @@ class Suite(_Model):
     sampling: Sampling
     dataset: str | None = None
     """`bundled:NAME`, `synthetic:NAME`, or a path relative to the suite's file; the ruleset's if absent."""
+    accuracy: Accuracy | None = None
+    """None: accuracy is not measured, and the result says so."""
     ruleset: str
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Changed rules; each one is a deviation in the result."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.checks import Check
+from pytest_agentperf.core.accuracy import AccuracyResult, AccuracyScore, not_measured
 from pytest_agentperf.core.economics import Normalisation
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.metrics import PhaseMetrics
@@ -54,6 +55,8 @@ class PhaseResult(_Model):
     server: ServerSummary | None = None
     """What the server says of itself over the window; None where nobody asked it."""
     tokens: TokenVerification = TokenVerification()
+    accuracy: AccuracyScore | None = None
+    """Of an accuracy phase: the questions' marks. Its times are never measured."""
     load: dict[str, Any]
     """What the load generator says of itself: workers, loop lag, CPU."""
     invalid: tuple[InvalidReason, ...]
@@ -83,6 +86,8 @@ class TierResult(_Model):
     metrics: PhaseMetrics | None
     energy: WindowEnergy | None
     normalisation: Normalisation | None
+    accuracy: AccuracyResult = not_measured("no questions were asked")
+    """Whether answers are as good at this capacity as at one agent; the capacity is not accepted if they are not."""
 
 
 class Flag(_Model):

@@ -70,6 +70,13 @@ class Ruleset(BaseModel):
     client_error_max: float = Field(ge=0, lt=1)
     """The share of a target up to which the load generator's own error is let pass without a further look."""
 
+    # Accuracy under load
+    accuracy_alpha: float = Field(gt=0, lt=1)
+    """How often a capacity is refused although answers are as good under load as alone."""
+    accuracy_power: float = Field(gt=0, lt=1)
+    """How surely the smallest drop that is stated as detectable is found."""
+    accuracy_max_s: float = Field(gt=0)
+
     # The search
     ramp_factor: int = Field(ge=2)
     resolution: float = Field(ge=0, lt=1)
@@ -123,6 +130,9 @@ AA_AGENTPERF_2026_06 = Ruleset(
     client_lag_p99_max_s=0.05,
     calibration_s=5.0,
     client_error_max=0.005,
+    accuracy_alpha=0.05,
+    accuracy_power=0.8,
+    accuracy_max_s=7200.0,
     ramp_factor=2,
     resolution=0.01,
     confirm=True,
@@ -170,6 +180,9 @@ DEMO_1 = Ruleset(
     client_lag_p99_max_s=0.05,
     calibration_s=1.0,
     client_error_max=0.005,
+    accuracy_alpha=0.05,
+    accuracy_power=0.8,
+    accuracy_max_s=180.0,
     ramp_factor=2,
     resolution=0.1,
     confirm=True,

@@ -98,7 +98,13 @@ def build_entry(
     ]
     if token_verification.status != "verified":
         incomparable.append(f"token counts {token_verification}")
-    incomparable.append("accuracy not verified")
+    incomparable += [
+        f"{t.tier.name}: accuracy {t.accuracy}"
+        for t in tiers
+        if t.agents and t.accuracy.status == "not measured" and not simulated
+    ]
+    if simulated:
+        incomparable.append("accuracy not measured")
     unfinished = [f"{t.tier.name}: {t.reason}" for t in tiers if not t.complete]
     invalid = [f"{t.tier.name}: {t.reason}" for t in tiers if t.verdict is Verdict.INVALID]
     forced = [

@@ -48,7 +48,17 @@ def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Sca
         "binding_constraint": tier.binding_constraint,
         "dataset_digest": entry.dataset.digest,
         "reason": tier.reason,
+        "token_verification": entry.token_verification.status,
+        "accuracy": tier.accuracy.status,
     }
+    if tier.accuracy.alone is not None:
+        found["accuracy_score"] = tier.accuracy.alone.score
+        found["accuracy_score_alone"] = tier.accuracy.alone.against
+        found["accuracy_p_value"] = tier.accuracy.alone.p_value
+        found["accuracy_detectable_drop"] = tier.accuracy.alone.detectable_drop
+        found["accuracy_output_tokens_drift"] = tier.accuracy.alone.output_tokens_drift
+    if tier.accuracy.reference is not None:
+        found["accuracy_reference"] = tier.accuracy.reference.against
     if tier.metrics is not None:
         found["ttft_p95_s"] = tier.metrics.ttft_p95_s
         found["output_speed_p25_tok_s"] = tier.metrics.output_speed_p25_tok_s

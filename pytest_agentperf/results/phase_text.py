@@ -54,6 +54,10 @@ def result_text(result: PhaseResult) -> str:
     speed = f"P25 {number(m.output_speed_p25_tok_s)} tok/s, " if m else ""
     ttft = f"P95 TTFT {number(m.ttft_p95_s, 2, otherwise='∞')} s, " if m else ""
     server = f"{said}, " if (said := server_text(result.server)) else ""
+    if result.accuracy is not None:
+        score = result.accuracy
+        beside = agents_count(result.n_agents) if result.n_agents else "alone"
+        return f"accuracy {beside:>9}: {score.right} of {score.asked} right ({seconds:.1f} s)"
     text = f"{result.kind:7} {agents_count(result.n_agents):>10}: {speed}{ttft}{server}{verdicts} ({seconds:.1f} s)"
     for reason in result.invalid:
         text += f"\n  {reason.what.strip()}\n  → {reason.remedy}"

@@ -93,10 +93,28 @@ def explain(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
     if tier.binding_constraint is not None and tier.failed_min is not None:
         what = _CONSTRAINTS.get(tier.binding_constraint, tier.binding_constraint)
         lines.append(f"  binding constraint: {what}, violated at {tier.failed_min} agents")
+    lines += [f"  {text}" for text in accuracy_lines(tier)]
     if tier.reason is not None:
         lines.append(f"  {tier.reason}")
     lines += [f"  contradiction: {text}" for text in tier.contradictions]
     return "\n".join([*lines, verdict_table(tier, phases)])
+
+
+def accuracy_lines(tier: TierResult) -> list[str]:
+    """Return what was found of the answers' quality under load, nothing if nobody looked."""
+    found = []
+    for against, what in (
+        (tier.accuracy.alone, "at one agent"),
+        (tier.accuracy.reference, "in the reference"),
+    ):
+        if against is not None:
+            text = f"accuracy under load: {against.score:.1%}, {against.against:.1%} {what} (p = {against.p_value:.2g})"
+            if against.detectable_drop is not None:
+                text += f"; a drop of {against.detectable_drop:.1%} would have been found"
+            if against.output_tokens_drift is not None:
+                text += f"; answers {against.output_tokens_drift:+.1%} in length"
+            found.append(text)
+    return found
 
 
 def agents_text(tier: TierResult) -> str:
@@ -104,6 +122,8 @@ def agents_text(tier: TierResult) -> str:
     if tier.agents is not None:
         sign = "at least " if tier.at_least else ""
         return f"{sign}{tier.agents} agents"
+    if tier.accuracy.status == "dropped":
+        return f"no valid capacity ({tier.passed_max} agents were fast enough, but were answered worse)"
     upper = "" if tier.failed_min is None else f", fewer than {tier.failed_min}"
     state = "no valid capacity" if tier.complete else "incomplete"
     return (
@@ -153,6 +173,7 @@ def notes(entry: Entry) -> list[str]:
     if not entry.comparable.value:
         found.append("not comparable: " + "; ".join(entry.comparable.reasons))
     for tier in entry.tiers:
+        found += [f"{tier.tier.name}: {text}" for text in accuracy_lines(tier)]
         found += [f"{tier.tier.name}: contradiction: {text}" for text in tier.contradictions]
         found += [
             f"{tier.tier.name}: {note}"

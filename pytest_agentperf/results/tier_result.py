@@ -8,6 +8,7 @@ from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.leaderboard import TierResult
 from pytest_agentperf.core.search import Status
 from pytest_agentperf.core.verdict import Verdict, binding_constraint
+from pytest_agentperf.results.accuracy import judge_phases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,21 +36,27 @@ def tier_result(
     hardware = settings.system.accelerator
     metrics = published.metrics if published else None
     complete = outcome.status is not Status.SEARCHING
+    accuracy = judge_phases(phases, deployment, outcome.agents, settings)
+    # No optimisation buys capacity with quality: one that is answered worse is not accepted.
+    refused = accuracy.status == "dropped"
+    agents = None if refused else outcome.agents
     verdict = None
     if complete:
-        verdict = Verdict.INVALID if outcome.status is Status.INVALID else Verdict.PASS
+        verdict = Verdict.INVALID if refused or outcome.status is Status.INVALID else Verdict.PASS
     return TierResult(
         tier=settings.tiers[tier],
         deployment=deployment,
         verdict=verdict,
-        agents=outcome.agents,
+        agents=agents,
         at_least=outcome.at_least,
         complete=complete,
         confirmed=outcome.confirmed,
         passed_max=outcome.passed_max,
         failed_min=outcome.failed_min,
         contradictions=outcome.contradictions,
-        reason=outcome.reason or (None if complete else broken_off),
+        reason=f"accuracy under load: {accuracy.reason}"
+        if refused
+        else outcome.reason or (None if complete else broken_off),
         expected_agents=settings.expected_agents(tier),
         binding_constraint=(
             binding_constraint(next(v for v in decisive.verdicts if v.tier == tier)) if decisive else None
@@ -60,7 +67,7 @@ def tier_result(
         energy=published.energy if published else None,
         normalisation=(
             normalise(
-                agents=outcome.agents,
+                agents=agents,
                 throughput_tok_s=metrics.throughput_tok_s,
                 requests_per_s=metrics.requests / metrics.window_s,
                 trajectories_per_hour=_trajectories_per_hour(published),
@@ -72,9 +79,10 @@ def tier_result(
                     settings.system.price.usd_per_accelerator_hour if settings.system.price else None
                 ),
             )
-            if published and metrics and outcome.agents
+            if published and metrics and agents
             else None
         ),
+        accuracy=accuracy,
     )
 
 

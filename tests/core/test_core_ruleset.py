@@ -62,6 +62,9 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "client_lag_p99_max_s": 0.05,  # §4.20: the client's budget
         "calibration_s": 5.0,
         "client_error_max": 0.005,
+        "accuracy_alpha": 0.05,
+        "accuracy_power": 0.8,
+        "accuracy_max_s": 7_200.0,
         "ramp_factor": 2,  # §4.15
         "resolution": 0.01,
         "confirm": True,  # §4.16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -23,6 +24,7 @@ class Said(NamedTuple):
     reasoning: str = ""
     call: tuple[str, str] | None = None
     finish_reason: str = "stop"
+    delay_s: float = 0.0
 
 
 Script: TypeAlias = "Callable[[dict[str, Any], int], Said]"
@@ -49,6 +51,7 @@ class Stub:
             self.in_flight += 1
             said = self.script(body, self.in_flight)
         try:
+            time.sleep(said.delay_s)
             for event in events(said):
                 send(event)
         finally:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted_stub import MODEL, Said, Stub, Words, running
-from virtual_system import DEMO_SET, Watch
+from scripted_stub import Said, Stub, Words, running
+from stub_settings import settings_for
+from virtual_system import Watch
 
 from pytest_agentperf.capacity import CapacityRun
-from pytest_agentperf.config.run import RunOptions, RunSettings, settle
-from pytest_agentperf.config.suite import Suite
-from pytest_agentperf.config.system import System
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -21,63 +18,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult
 
 TOKENIZER = "agentperf-tests/words"
-OVERRIDES: dict[str, Any] = {
-    "min_window_s": 0.3,
-    "settle_s": 0.02,
-    "stagger_max_s": 0.005,
-    "warmup_agents": 0,
-    "min_trajectories": 1,
-    "min_trajectories_per_agent": 0,
-    "idle_pause_s": 0.0,
-    "calibration_s": 0.2,
-    "idle_max_s": 1.0,
-    "tool_delay_max_s": 0.01,
-    "max_tokens": 200,
-    "client_lag_p99_max_s": 30.0,
-    "client_error_max": 0.99,
-}
-WORDS = 60
-
-
-def settings_for(url: str, *, tokenizer: str | None, **suite_keys: Any) -> RunSettings:
-    suite = {
-        "name": "stubbed",
-        "title": "stubbed",
-        "model": MODEL,
-        "tokenizer": tokenizer,
-        "max_context_tokens": 131_072,
-        "max_tokens": 16_384,
-        "history_reasoning": "all",
-        "edition": "1",
-        "editions": {
-            "1": {"source": "tests", "tiers": {"tier1": {"output_speed_p25_tok_s": 1, "ttft_p95_s": 30}}}
-        },
-        "sampling": {
-            "parameters": {},
-            "source": "tests",
-            "max_effort": {"default": {"parameters": {}, "source": "tests"}},
-        },
-        "ruleset": "demo/1",
-    }
-    system = {
-        "name": "stub",
-        "title": "stub",
-        "accelerator": {"name": "none", "vendor": "none"},
-        "submitter": {"name": "tests"},
-        "overrides": OVERRIDES,
-        "deployments": {
-            "all": {"endpoint": {"url": url}, "allocated_accelerators": 1, "serving": {"framework": "stub"}}
-        },
-    }
-    options = RunOptions(dataset=str(DEMO_SET), nonce="n", max_agents=2, workers=1)
-    return settle(
-        Suite.model_validate(suite | suite_keys),
-        Path("suite.yaml"),
-        System.model_validate(system),
-        Path("stub.yaml"),
-        options,
-        start=Path.cwd(),
-    )
+WORDS = 120
 
 
 def words(n: int) -> str:
@@ -85,7 +26,7 @@ def words(n: int) -> str:
 
 
 def honest(body: dict[str, Any], in_flight: int) -> Said:
-    """Sixty words, and the token that ends them."""
+    """The words, and the token that ends them."""
     return Said(words(WORDS), WORDS + 1)
 
 
@@ -101,8 +42,8 @@ def half_of_what_it_counts(body: dict[str, Any], in_flight: int) -> Said:
     return Said(words(WORDS // 2), WORDS + 1)
 
 
-def cut_at_sixty(body: dict[str, Any], in_flight: int) -> Said:
-    """Asked for up to 200 tokens it stops at 61, and says that it was the length."""
+def cut_early(body: dict[str, Any], in_flight: int) -> Said:
+    """Asked for up to 1,000 tokens it stops at 120, and says that it was the length."""
     return Said(words(WORDS), WORDS, finish_reason="length")
 
 
@@ -156,7 +97,7 @@ def test_counts_that_are_not_true_make_a_phase_invalid(measured: Measured, lie: 
 
 
 def test_answers_that_are_cut_short_make_a_phase_invalid(measured: Measured) -> None:
-    result = measured.phase(cut_at_sixty)
+    result = measured.phase(cut_early)
     assert codes(result) == ["answers_truncated"]
     assert [verdict.verdict for verdict in result.verdicts] == [Verdict.INVALID]
 

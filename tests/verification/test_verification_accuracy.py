@@ -1,0 +1,125 @@
+"""Servers that answer worse under load, over real sockets, are caught, and honest ones are not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scripted_stub import Said, Stub, running
+from stub_settings import settings_for
+from virtual_system import Watch
+
+from pytest_agentperf.capacity import CapacityRun
+from pytest_agentperf.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_agentperf.core.leaderboard import TierResult
+
+ASKED = 30
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> str:
+    path = tmp_path / "sums.jsonl"
+    rows = (
+        {"id": f"q{i}", "kind": "numeric", "prompt": f"What is {i} + {i}?", "answer": 2 * i}
+        for i in range(ASKED)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    with running(honest) as found:
+        yield found
+
+
+def the_sum(body: dict[str, Any]) -> int | None:
+    """Return what is right, None for an agent's request."""
+    text = body["messages"][-1]["content"]
+    if len(body["messages"]) > 1 or not text.startswith("What is "):
+        return None
+    return 2 * int(text.split()[2])
+
+
+def honest(body: dict[str, Any], in_flight: int) -> Said:
+    found = the_sum(body)
+    if found is None:
+        return Said("word " * 10, 11, delay_s=0.02)
+    return Said(f"Answer: {found}", 40)
+
+
+def worse_under_load(body: dict[str, Any], in_flight: int) -> Said:
+    """Quantises harder, so to say, as soon as there is company."""
+    said = honest(body, in_flight)
+    if the_sum(body) is not None and in_flight > 1:
+        return Said("Answer: 1", 20)
+    return said
+
+
+def measure(stub: Stub, script: Any, **accuracy: Any) -> tuple[TierResult, CapacityRun]:
+    stub.script = script
+    with CapacityRun(settings_for(stub.url, accuracy={"max_tokens": 77, **accuracy}), Watch()) as run:
+        return run.measure("tier1"), run
+
+
+def test_an_honest_server_keeps_its_capacity(stub: Stub, questions: str) -> None:
+    result, run = measure(stub, honest, questions=questions)
+    assert (result.verdict, result.agents) == (Verdict.PASS, 2)
+    accuracy = result.accuracy
+    assert (accuracy.status, accuracy.reason) == ("verified", None)
+    assert accuracy.alone is not None
+    assert (accuracy.alone.score, accuracy.alone.against, accuracy.alone.p_value) == (1.0, 1.0, 1.0)
+    assert accuracy.alone.detectable_drop is not None
+    assert 0.1 < accuracy.alone.detectable_drop < 0.3
+    assert accuracy.reference is None
+    alone, loaded = (p for p in run.phases if p.kind == "accuracy")
+    assert (alone.n_agents, loaded.n_agents) == (0, 2)
+    assert alone.metrics is loaded.metrics is None
+    assert alone.verdicts == loaded.verdicts == ()
+    assert run.phases.index(loaded) == len(run.phases) - 1
+    put = [body for body in stub.bodies if the_sum(body) is not None]
+    assert len(put) == 2 * ASKED
+    assert {body["max_tokens"] for body in put} == {77}
+    assert all(body["stream"] for body in put)
+
+
+def test_a_server_that_answers_worse_under_load_gets_no_capacity(stub: Stub, questions: str) -> None:
+    result, _ = measure(stub, worse_under_load, questions=questions)
+    assert (result.verdict, result.agents, result.normalisation) == (Verdict.INVALID, None, None)
+    assert result.accuracy.status == "dropped"
+    assert result.reason is not None
+    assert f"{ASKED} at one" in result.reason
+    assert result.accuracy.alone is not None
+    assert result.accuracy.alone.p_value < 0.01
+    assert result.accuracy.alone.output_tokens_drift is not None
+    assert result.accuracy.alone.output_tokens_drift < -0.2
+
+
+def test_a_server_that_is_as_bad_alone_is_told_by_the_reference(stub: Stub, questions: str) -> None:
+    def always_wrong_on_some(body: dict[str, Any], in_flight: int) -> Said:
+        found = the_sum(body)
+        return Said("Answer: 1", 40) if found is not None and found % 6 == 0 else honest(body, in_flight)
+
+    reference = {"score": 0.98, "source": "tests", "output_tokens_mean": 80}
+    result, _ = measure(stub, always_wrong_on_some, questions=questions, reference=reference)
+    assert result.accuracy.status == "dropped"
+    assert result.accuracy.alone is not None
+    assert not result.accuracy.alone.dropped
+    assert result.accuracy.reference is not None
+    assert result.accuracy.reference.dropped
+    assert result.accuracy.reference.output_tokens_drift == pytest.approx(-0.5)
+
+
+def test_without_questions_it_is_not_measured(stub: Stub) -> None:
+    stub.script = honest
+    with CapacityRun(settings_for(stub.url), Watch()) as run:
+        result = run.measure("tier1")
+    assert result.agents == 2
+    assert str(result.accuracy) == "not measured: the suite stubbed names no questions"
+    assert not any(phase.kind == "accuracy" for phase in run.phases)
