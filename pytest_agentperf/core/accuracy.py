@@ -215,8 +215,8 @@ def _pmf(n: int, p: float) -> npt.NDArray[np.float64]:
         sure = np.zeros(n + 1)
         sure[n if p >= 1 else 0] = 1.0
         return sure
-    log_factorial = np.array([math.lgamma(k + 1) for k in range(n + 1)])
     k = np.arange(n + 1)
+    log_factorial = np.cumsum(np.log(np.maximum(k, 1)))
     logs = log_factorial[n] - log_factorial - log_factorial[::-1] + k * math.log(p) + (n - k) * math.log1p(-p)
     found: npt.NDArray[np.float64] = np.exp(logs)
     return found
