@@ -26,7 +26,7 @@ def status_text(status: PhaseStatus) -> str:
     What matters most comes first, since a narrow terminal cuts the end off.
     """
     parts = [f"{status.kind} {agents_count(status.n_agents)}"]
-    if status.stage is Stage.WINDOW and status.kind != "warmup":
+    if status.stage is Stage.WINDOW and status.kind not in ("warmup", "accuracy"):
         parts.append(f"window {status.window_s:.1f}/{status.window_min_s:g} s")
     else:
         parts.append(f"{status.stage} {status.elapsed_s:.0f} s")
@@ -50,14 +50,13 @@ def result_text(result: PhaseResult) -> str:
     """Return a finished phase on one line."""
     m = result.metrics
     seconds = (result.end_ns - result.start_ns) / NS_PER_S
+    if (score := result.accuracy) is not None:
+        beside = agents_count(result.n_agents) if result.n_agents else "alone"
+        return f"{result.kind:8} {beside:>9}: {score.right} of {score.asked} right ({seconds:.1f} s)"
     verdicts = " ".join(f"{v.tier} {v.verdict}" for v in result.verdicts)
     speed = f"P25 {number(m.output_speed_p25_tok_s)} tok/s, " if m else ""
     ttft = f"P95 TTFT {number(m.ttft_p95_s, 2, otherwise='∞')} s, " if m else ""
     server = f"{said}, " if (said := server_text(result.server)) else ""
-    if result.accuracy is not None:
-        score = result.accuracy
-        beside = agents_count(result.n_agents) if result.n_agents else "alone"
-        return f"accuracy {beside:>9}: {score.right} of {score.asked} right ({seconds:.1f} s)"
     text = f"{result.kind:7} {agents_count(result.n_agents):>10}: {speed}{ttft}{server}{verdicts} ({seconds:.1f} s)"
     for reason in result.invalid:
         text += f"\n  {reason.what.strip()}\n  → {reason.remedy}"

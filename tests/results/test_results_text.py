@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from results_support import TIER, columns, phase, tier_result
 
+from pytest_agentperf.core.accuracy import AccuracyResult, AccuracyScore, Reference, judge_accuracy
 from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.phase import PhaseStatus, Stage
 from pytest_agentperf.core.server_metrics import ServerSummary
+from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.junit import problem_properties, properties
 from pytest_agentperf.results.phase_text import result_text, status_text
@@ -35,6 +37,38 @@ if TYPE_CHECKING:
 )  # fmt: skip
 def test_agents_in_words(changes: dict[str, Any], text: str) -> None:
     assert agents_text(tier_result(**changes)) == text
+
+
+def scores(right: int, tokens: float) -> AccuracyScore:
+    return AccuracyScore(
+        questions="q", questions_digest="0", marks="1" * right + "0" * (20 - right), concurrency=1,
+        output_tokens_mean=tokens, cut=0,
+    )  # fmt: skip
+
+
+def answered(right: int) -> AccuracyResult:
+    """Twenty right answers at one agent, `right` of them under load."""
+    return judge_accuracy(
+        scores(20, 100), scores(right, 80), Reference(score=0.9, source="a test"), n_agents=4, phase=3,
+        alpha=0.05, power=0.8,
+    )  # fmt: skip
+
+
+def test_accuracy_in_words() -> None:
+    refused = tier_result(agents=None, verdict=Verdict.INVALID, accuracy=answered(5))
+    assert agents_text(refused) == "no valid capacity (4 agents were fast enough, but were answered worse)"
+    kept = explain(tier_result(accuracy=answered(20)), [])
+    assert "accuracy under load: 100.0%, 100.0% at one agent (p = 1); a drop of " in kept
+    assert "would have been found; answers -20.0% in length" in kept
+    assert "accuracy under load: 100.0%, 90.0% in the reference" in kept
+    assert "accuracy" not in explain(tier_result(), [])
+
+
+def test_an_accuracy_phase_on_one_line() -> None:
+    alone = phase(columns(good=0), n_agents=0, kind="accuracy", accuracy=scores(19, 1), verdicts=())
+    assert result_text(alone) == "accuracy     alone: 19 of 20 right (100.0 s)"
+    loaded = phase(columns(good=0), n_agents=16, kind="accuracy", accuracy=scores(9, 1), verdicts=())
+    assert result_text(loaded) == "accuracy 16 agents: 9 of 20 right (100.0 s)"
 
 
 SERVER = ServerSummary(
@@ -158,6 +192,7 @@ ENTRY = cast(
         simulated=True,
         dataset=SimpleNamespace(digest="d"),
         phases=(),
+        token_verification=TokenVerification(),
     ),
 )
 
@@ -209,6 +244,18 @@ def test_properties_of_an_error() -> None:
     assert reason.endswith("y…")
     assert len(reason) == 500
     assert {type(value) for value in found.values()} == {str}
+
+
+def test_what_was_verified_is_a_property() -> None:
+    found = properties(ENTRY, tier_result(), verdict="PASS")
+    assert found["agentperf.token_verification"] == "not verified"
+    assert found["agentperf.accuracy"] == "not measured"
+    assert "agentperf.accuracy_score" not in found
+    found = properties(ENTRY, tier_result(agents=None, accuracy=answered(5)), verdict="INVALID")
+    assert found["agentperf.accuracy"] == "dropped"
+    assert (found["agentperf.accuracy_score"], found["agentperf.accuracy_score_alone"]) == (0.25, 1.0)
+    assert found["agentperf.accuracy_reference"] == 0.9
+    assert found["agentperf.accuracy_output_tokens_drift"] == pytest.approx(-0.2)
 
 
 def test_properties_are_plain_and_what_is_unknown_is_left_out() -> None:
