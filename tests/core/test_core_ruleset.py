@@ -178,9 +178,9 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
     other = DEMO_1.model_dump() | {
         rule: value * 2 if isinstance(value, int | float) and not isinstance(value, bool) else value
         for rule, value in DEMO_1.model_dump().items()
-        if rule not in {"resolution", "power_coverage_min"} | LOCKED
+        if rule not in {"resolution", "power_coverage_min", "accuracy_power"} | LOCKED
     }
-    other |= {"power_coverage_min": 0.5, "resolution": 0.5}
+    other |= {"power_coverage_min": 0.5, "resolution": 0.5, "accuracy_power": 0.5}
     other |= {"output_length": "exact", "confirm": False}
     _, deviations = apply_overrides(
         DEMO_1, {rule: value for rule, value in other.items() if rule not in LOCKED}, reason="x"
