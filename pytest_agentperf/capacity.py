@@ -32,8 +32,8 @@ from pytest_agentperf.core.search import CapacitySearch, SearchRules
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.opening import NotRunnable, max_prompt_tokens, open_deployment
-from pytest_agentperf.results.artifact import software_versions
 from pytest_agentperf.results.accuracy import asked
+from pytest_agentperf.results.artifact import software_versions
 from pytest_agentperf.results.tier_result import tier_result
 
 if TYPE_CHECKING:

@@ -26,6 +26,8 @@ OVERRIDES: dict[str, Any] = {
     "max_tokens": 1_000,
     "client_lag_p99_max_s": 30.0,
     "client_error_max": 0.99,
+    # A busy machine is asked again, and not taken for a bad server.
+    "invalid_retries": 5,
 }
 
 

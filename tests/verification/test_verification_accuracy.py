@@ -11,12 +11,14 @@ from stub_settings import settings_for
 from virtual_system import Watch
 
 from pytest_agentperf.capacity import CapacityRun
+from pytest_agentperf.core.journal import PhaseFinished
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pytest_agentperf.core.journal import Event
     from pytest_agentperf.core.leaderboard import TierResult
 
 ASKED = 30
@@ -70,7 +72,7 @@ def measure(stub: Stub, script: Any, **accuracy: Any) -> tuple[TierResult, Capac
 
 def test_an_honest_server_keeps_its_capacity(stub: Stub, questions: str) -> None:
     result, run = measure(stub, honest, questions=questions)
-    assert (result.verdict, result.agents) == (Verdict.PASS, 2)
+    assert (result.verdict, result.agents) == (Verdict.PASS, 2), result.reason
     accuracy = result.accuracy
     assert (accuracy.status, accuracy.reason) == ("verified", None)
     assert accuracy.alone is not None
@@ -116,10 +118,32 @@ def test_a_server_that_is_as_bad_alone_is_told_by_the_reference(stub: Stub, ques
     assert result.accuracy.reference.output_tokens_drift == pytest.approx(-0.5)
 
 
-def test_without_questions_it_is_not_measured(stub: Stub) -> None:
+class Events:
+    """A `Journal` in memory."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def append(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def test_a_run_that_ended_between_the_two_times_goes_on_with_the_second(stub: Stub, questions: str) -> None:
+    settings = settings_for(stub.url, accuracy={"max_tokens": 77, "questions": questions})
     stub.script = honest
-    with CapacityRun(settings_for(stub.url), Watch()) as run:
+    journal = Events()
+    with CapacityRun(settings, Watch(), journal=journal) as run:
+        first = run.measure("tier1")
+    assert first.agents == 2, first.reason
+    alone = next(
+        i
+        for i, e in enumerate(journal.events)
+        if isinstance(e, PhaseFinished) and e.result.kind == "accuracy"
+    )
+    again = Watch()
+    with CapacityRun(settings, again) as run:
+        run.resume(journal.events[: alone + 1])
         result = run.measure("tier1")
-    assert result.agents == 2
-    assert str(result.accuracy) == "not measured: the suite stubbed names no questions"
-    assert not any(phase.kind == "accuracy" for phase in run.phases)
+    assert [kind for kind, _ in again.started] == ["accuracy"]
+    assert result.model_dump(exclude={"accuracy"}) == first.model_dump(exclude={"accuracy"})
+    assert result.accuracy.status == "verified"
