@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.asking import asker_for
 from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.core.accuracy import UNANSWERED, AccuracyScore
 from pytest_agentperf.core.errors import LoadError
@@ -15,13 +14,14 @@ from pytest_agentperf.core.phase_status import status_of
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
+from pytest_agentperf.questioning import questioner_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_agentperf.asking import Asking
     from pytest_agentperf.core.phase import PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock, LoadPool
+    from pytest_agentperf.questioning import Asking
 
 _POLL_S = 0.1
 _NEVER_NS = 1 << 62
@@ -34,7 +34,7 @@ class AccuracyPhase:
     def __init__(self, deployed: Deployed, clock: BlockingClock, n_agents: int) -> None:
         """Read the questions of the deployment's suite; raises ConfigError."""
         self._deployed = deployed
-        self._asker = asker_for(deployed.settings, deployed)
+        self._questioner = questioner_for(deployed.settings, deployed)
         self._clock = clock
         self._n_agents = n_agents
         rules = deployed.settings.ruleset
@@ -124,6 +124,8 @@ class AccuracyPhase:
         spent: Callable[[int], bool],
     ) -> tuple[AccuracyScore | None, int]:
         """Ask as soon as all agents are active and settled; None if the time did not suffice."""
+        ask = self._deployed.ask
+        assert ask is not None
         state = Phase(max(1, self._n_agents), self._rule, begun_ns)
         deadline_ns = begun_ns + self._rule.phase_max_ns
         asking: Asking | None = None
@@ -145,8 +147,8 @@ class AccuracyPhase:
                 if now_ns >= deadline_ns:
                     return None, tokens
                 if steady and asking is None:
-                    asking = self._asker.begin(self._deployed.server, self._n_agents)
-            return self._asker.score(asking, self._n_agents), tokens
+                    asking = self._questioner.begin(ask, self._n_agents)
+            return self._questioner.score(asking, self._n_agents), tokens
         finally:
             if asking is not None:
                 asking.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pytest_agentperf.core.client_error import ClientError, chunks_per_s
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
@@ -18,7 +18,7 @@ from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.checks import Check
@@ -48,6 +48,10 @@ class PhaseRun(NamedTuple):
     server: ServerSeries | None = None
 
 
+Ask: TypeAlias = "Callable[[Mapping[str, Any]], bytes | None]"
+"""Sends one streaming chat completion, outside of any measurement; the body of its answer, None for none."""
+
+
 class BudgetSpent(Exception):
     """The budget ran out inside a phase; the phase is discarded."""
 
@@ -69,6 +73,7 @@ class Deployed:
         server_metrics: ServerMetrics | None = None,
         calibrate: Callable[[Any, int, float], Calibration] | None = None,
         answer_check: AnswerCheck | None = None,
+        ask: Ask | None = None,
     ) -> None:
         """`metering`: one that is open already, to begin with; `open_metering` makes those that follow it.
 
@@ -82,6 +87,7 @@ class Deployed:
         self.checks: tuple[Check, ...] = ()
         """What was found before the first phase."""
         self.needs_revival = False
+        self.ask = ask
         self._open_pool = open_pool
         self._open_metering = open_metering
         self._trajectories = tuple(trajectories)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
 from pytest_agentperf.core.checks import failures, preflight_error
 from pytest_agentperf.core.redact import Masked
+from pytest_agentperf.deploy.asking import Asker
 from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
 from pytest_agentperf.deploy.server import AttachedServer
 from pytest_agentperf.deploy.server_metrics import ScrapedMetrics
@@ -16,6 +17,7 @@ from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.load.bodies import BodyRules
 from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.segments import Segments
+from pytest_agentperf.load.sse import decode
 from pytest_agentperf.power.metering import Metering
 from pytest_agentperf.power.none import NoPowerSampler
 from pytest_agentperf.power.open import open_sampler
@@ -25,7 +27,7 @@ from pytest_agentperf.verification import TokenCheck
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.core.checks import Check
@@ -189,7 +191,14 @@ class Opening:
                 tokenizer=settings.suite.tokenizer,
                 unverifiable=_unverifiable(server, settings),
             ),
+            ask=self._ask,
         )
+
+    def _ask(self, body: Mapping[str, Any]) -> bytes | None:
+        patience_s = self._settings.ruleset.request_timeout_s
+        with Asker(self._server.url, self._headers, decode, patience_s=patience_s) as asker:
+            found = asker.ask(body)
+        return found.body if found.status == 200 and not found.cut else None
 
     def _open_pool(self, dataset: EncodedDataset) -> LoadPool:
         worker = WorkerConfig(

@@ -19,7 +19,7 @@ SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
 COMPOSED = {
     "accuracy_phase",
-    "asking",
+    "questioning",
     "calibration",
     "capacity",
     "deployed",
@@ -42,8 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "preflight": {"", *BELOW_SIBLINGS, *SIBLINGS, "encoding"},
     "verification": {"", *BELOW_SIBLINGS, *SIBLINGS},
-    "asking": {"", *BELOW_SIBLINGS, *SIBLINGS, "deployed"},
-    "accuracy_phase": {"", *BELOW_SIBLINGS, *SIBLINGS, "asking", "deployed"},
+    "questioning": {"", *BELOW_SIBLINGS, *SIBLINGS, "deployed"},
+    "accuracy_phase": {"", *BELOW_SIBLINGS, *SIBLINGS, "questioning", "deployed"},
     "opening": {
         "",
         *BELOW_SIBLINGS,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_agentperf.core.checks import Check
 from pytest_agentperf.core.accuracy import AccuracyResult, AccuracyScore, not_measured
+from pytest_agentperf.core.checks import Check
 from pytest_agentperf.core.economics import Normalisation
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.metrics import PhaseMetrics

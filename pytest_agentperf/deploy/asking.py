@@ -73,14 +73,21 @@ class Asker:
         url: str,
         headers: Mapping[str, str],
         decode: Callable[[Iterable[tuple[int, bytes]]], Content],
+        *,
+        patience_s: float | None = None,
     ) -> None:
-        """`decode` is the load workers' own decoder: what it cannot read, a run cannot either."""
+        """`decode` is the load workers' own decoder: what it cannot read, a run cannot either.
+
+        `patience_s`: how long an answer may take, and be silent, where that is more than a check waits.
+        """
         self._url = url.rstrip("/") + "/chat/completions"
         self._secret = Masked(headers)
         self._headers = Masked({**headers, "Content-Type": "application/json"})
         self._decode = decode
+        self._seconds_max = patience_s or _SECONDS_MAX
+        timeout = _TIMEOUT if patience_s is None else httpx.Timeout(10.0, read=patience_s)
         # Proxies of the environment would stand between us and the server under test.
-        self._client = httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=ssl_context())
+        self._client = httpx.Client(timeout=timeout, trust_env=False, verify=ssl_context())
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +99,7 @@ class Asker:
         """Send one streaming request; with `reads` leave after so many reads of its answer."""
         got: list[tuple[int, bytes]] = []
         cut = False
-        deadline_ns = monotonic_ns() + round(_SECONDS_MAX * NS_PER_S)
+        deadline_ns = monotonic_ns() + round(self._seconds_max * NS_PER_S)
         try:
             with self._client.stream(
                 "POST", self._url, headers=self._headers, content=json.dumps(body)

@@ -49,7 +49,7 @@ class Stub:
     def answer(self, body: dict[str, Any], send: Callable[[bytes], object]) -> None:
         with self._lock:
             self.in_flight += 1
-            said = self.script(body, self.in_flight)
+            said = limited(self.script(body, self.in_flight), body.get("max_tokens", 1_000_000))
         try:
             time.sleep(said.delay_s)
             for event in events(said):
@@ -57,6 +57,16 @@ class Stub:
         finally:
             with self._lock:
                 self.in_flight -= 1
+
+
+def limited(said: Said, max_tokens: int) -> Said:
+    """Cut an answer at the length that was asked for, which no script lies about."""
+    words = said.content.split(" ")
+    if len(words) <= max_tokens:
+        return said
+    return said._replace(
+        content=" ".join(words[:max_tokens]), output_tokens=max_tokens, finish_reason="length"
+    )
 
 
 def events(said: Said) -> Iterator[bytes]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.accuracy import RIGHT, UNANSWERED, WRONG, AccuracyScore
-from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.load.spoken import spoken
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.verify.questions import load_questions
@@ -19,15 +17,14 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.config.suite import Accuracy
-    from pytest_agentperf.core.ports import Server
-    from pytest_agentperf.deployed import Deployed
+    from pytest_agentperf.deployed import Ask, Deployed
     from pytest_agentperf.verify.questions import Question, QuestionSet
 
 _LOAD_SHARE = 4
 """Questions in flight are at most this part of the agents: they come on top of the load."""
 
 
-class Asker:
+class Questioner:
     """Puts a set of questions to a server, as the suite samples."""
 
     def __init__(
@@ -41,9 +38,9 @@ class Asker:
         """Return how many questions are in flight at once beside so many agents: one where there are none."""
         return max(1, min(self.rules.concurrency, n_agents // _LOAD_SHARE))
 
-    def begin(self, server: Server, n_agents: int) -> Asking:
+    def begin(self, ask: Ask, n_agents: int) -> Asking:
         """Begin to ask, every question as many times as the suite says."""
-        return Asking(server, self._bodies * self.rules.repeats, self.concurrency(n_agents))
+        return Asking(ask, self._bodies * self.rules.repeats, self.concurrency(n_agents))
 
     def score(self, asking: Asking, n_agents: int) -> AccuracyScore:
         """Mark the answers."""
@@ -65,11 +62,11 @@ class Asker:
         )
 
 
-def asker_for(settings: RunSettings, deployed: Deployed) -> Asker:
-    """Return the asker of a suite that names questions; raises ConfigError if they cannot be read."""
+def questioner_for(settings: RunSettings, deployed: Deployed) -> Questioner:
+    """Return the questioner of a suite that names questions; raises ConfigError if they cannot be read."""
     assert settings.suite.accuracy is not None
     assert settings.questions_path is not None
-    return Asker(
+    return Questioner(
         load_questions(settings.questions_path),
         settings.suite.accuracy,
         model=deployed.deployment.endpoint.model or settings.suite.model,
@@ -80,9 +77,9 @@ def asker_for(settings: RunSettings, deployed: Deployed) -> Asker:
 class Asking:
     """Questions on their way, a few at a time, in threads of their own."""
 
-    def __init__(self, server: Server, bodies: Sequence[bytes], concurrency: int) -> None:
+    def __init__(self, ask: Ask, bodies: Sequence[dict[str, Any]], concurrency: int) -> None:
         self.answers: list[bytes | None] = [None] * len(bodies)
-        self._server = server
+        self._ask = ask
         self._bodies = bodies
         self._left: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in range(len(bodies)):
@@ -108,11 +105,8 @@ class Asking:
                 number = self._left.get_nowait()
             except queue.Empty:
                 return
-            try:
-                self.answers[number] = self._server.ask_once(self._bodies[number])
-            except EndpointError:
-                # No answer is a wrong one: under load as at one agent.
-                continue
+            # No answer is a wrong one: under load as at one agent.
+            self.answers[number] = self._ask(self._bodies[number])
 
 
 def _mark(question: Question, body: bytes | None) -> tuple[str, int | None, bool]:
@@ -127,11 +121,11 @@ def _mark(question: Question, body: bytes | None) -> tuple[str, int | None, bool
     return (RIGHT if is_right(question, spoken(body)) else WRONG), content.output_tokens, cut
 
 
-def _body(question: Question, rules: Accuracy, model: str, parameters: Mapping[str, Any]) -> bytes:
+def _body(question: Question, rules: Accuracy, model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     # In the order of the agents' requests, so that nothing but the question tells them apart.
     fields: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question.prompt}]}
     if question.tools:
         fields["tools"] = list(question.tools)
     options = {**(parameters.get("stream_options") or {}), "include_usage": True}
     fields |= {**parameters, "stream": True, "stream_options": options, "max_tokens": rules.max_tokens}
-    return json.dumps(fields, ensure_ascii=False).encode()
+    return fields
