@@ -416,7 +416,8 @@ def _check_warmup(run: PhaseRun | None, deployment: Deployed) -> None:
     failure, detail = run.columns.texts["failure"][0], run.columns.texts["failure_detail"][0]
     raise EndpointError(
         f"all {len(run.columns)} requests of the warm-up failed; the first: {failure}"
-        + (f" ({detail})" if detail else ""),
+        + (f" ({detail})" if detail else "")
+        + "".join(f"\n  | {line}" for line in deployment.server.log_tail()),
         where=deployment.server.url,
         remedy="see the server's log; `agentperf replay` runs one phase for a closer look",
     )

@@ -16,6 +16,7 @@ from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.server_metrics import summarise
 from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
+from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.ports import AnswerCheck, BlockingClock, LoadPool, Server, ServerMetrics
-    from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.server_metrics import ServerSeries
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.power.metering import Metering, Sampled
@@ -35,7 +35,6 @@ _POLL_S = 0.1
 _SHOWN_ANSWERS = 2_000
 _CALIBRATED_AGENTS_MIN = 64
 _CALIBRATED_CHUNKS_MIN = 2_048
-_CONNECTION_FAILURES = frozenset({"connect", "timeout_connect", "closed_before_response", "cut"})
 
 
 class PhaseRun(NamedTuple):
@@ -74,10 +73,12 @@ class Deployed:
         calibrate: Callable[[Any, int, float], Calibration] | None = None,
         answer_check: AnswerCheck | None = None,
         ask: Ask | None = None,
+        still_works: Callable[[], bool] | None = None,
     ) -> None:
         """`metering`: one that is open already, to begin with; `open_metering` makes those that follow it.
 
         `calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none.
+        `still_works()` asks the server for a short answer, without any load; False if it fails at that, too.
         """
         self.name = name
         self.settings = settings
@@ -95,6 +96,7 @@ class Deployed:
         self._server_metrics = server_metrics
         self._measure_client = calibrate
         self._answer_check = answer_check
+        self._still_works = still_works
         self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
         self._metering = metering
@@ -158,6 +160,7 @@ class Deployed:
             if self._server_metrics is not None:
                 self._server_metrics.start()
             idle, idle_span = self.wait_idle()
+            self.server.reset(self.deployment.reset)
             pool = self.workers()
             spec = self.spec(kind, n_agents, phase, attempt)
             start_ns = pool.start_phase(spec)
@@ -200,7 +203,8 @@ class Deployed:
                 ttft_percent=rules.ttft_percentile,
                 speed_percent=rules.output_speed_percentile,
             )
-        invalid = tuple(self._invalid_reasons(columns, load, idle, rules))
+        invalid = tuple(invalid_reasons(columns, load, idle, rules, self.server, self._still_works))
+        self.needs_revival |= any(reason.code in SERVER_GONE_CODES for reason in invalid)
         recounted = TokenVerification()
         if metrics is not None and not warmup:
             if self._answer_check is not None:
@@ -295,43 +299,6 @@ class Deployed:
                 status_of(state, kind, now_ns, events.in_flight, failures, ttft_s, speed_tok_s, reading)
             )
         return tokens
-
-    def _invalid_reasons(
-        self, columns: RequestColumns, load: dict[str, Any], idle: str, rules: Ruleset
-    ) -> Iterable[InvalidReason]:
-        if "failed" in load:
-            yield InvalidReason(code=load["code"], what=load["failed"], remedy=load["remedy"])
-        limit_s = rules.client_lag_p99_max_s
-        for name, what in (("lag_p99_s", "read late by"), ("send_late_p99_s", "sent late by")):
-            if load.get(name, 0.0) > limit_s:
-                yield InvalidReason(
-                    code="load_generator_saturated",
-                    what=f"a load worker {what} {load[name] * 1e3:.0f} ms at P99 (limit {limit_s * 1e3:.0f} ms)",
-                    remedy="use more load workers (--agentperf-workers) or free this machine's CPU",
-                )
-        if ours := columns.texts["failure"].count("client_resources"):
-            yield InvalidReason(
-                code="client_resources",
-                what=f"this machine had no descriptor, port or memory left for {ours} connections",
-                remedy="raise `ulimit -n` and net.ipv4.ip_local_port_range, or use fewer agents per host",
-            )
-        if idle == "not reached":
-            yield InvalidReason(
-                code="server_not_idle",
-                what=f"the server still had requests {rules.idle_max_s:g} s after the phase before",
-                remedy="see that nobody else uses it, and that it ends requests whose client is gone",
-            )
-        broken = sum(failure in _CONNECTION_FAILURES for failure in columns.texts["failure"])
-        if broken and (server := self.server.state()) != "alive":
-            self.needs_revival = True
-            dead = server == "dead"
-            yield InvalidReason(
-                code="server_crashed" if dead else "network_failed",
-                what=f"the server was {'gone' if dead else 'out of reach'} at the end, {broken} requests lost it",
-                remedy="see the server's log; a second crash at the same number of agents is FAIL"
-                if dead
-                else "see to the network between this machine and the server",
-            )
 
     def _calibration(self, pool: LoadPool, n_agents: int, chunks_per_s: float) -> Calibration | None:
         """Return a calibration that covers such a load, made now if there is none."""

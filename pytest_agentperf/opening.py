@@ -6,15 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_agentperf.calibration import calibrate
+from pytest_agentperf.config.launch import LaunchEnvironment
 from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
 from pytest_agentperf.core.checks import failures, preflight_error
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.deploy.asking import Asker
+from pytest_agentperf.deploy.launch import LaunchedServer
 from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
+from pytest_agentperf.deploy.probe import post
 from pytest_agentperf.deploy.server import AttachedServer
+from pytest_agentperf.deploy.server_log import shown_lines
 from pytest_agentperf.deploy.server_metrics import ScrapedMetrics
 from pytest_agentperf.deployed import Deployed
-from pytest_agentperf.load.bodies import BodyRules
+from pytest_agentperf.load.bodies import BodyRules, common_fields
 from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.load.sse import decode
@@ -28,6 +32,7 @@ from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.core.checks import Check
@@ -75,19 +80,35 @@ class LaunchedSim:
         """Return a reader of its metrics."""
         return MetricsReader(self.url, {})
 
+    def reset(self, paths: Sequence[str]) -> None:
+        """POST to paths of the server."""
+        for path in paths:
+            post(self.url, path, {})
+
+    def log_tail(self) -> tuple[str, ...]:
+        """Return the last lines of its stderr."""
+        return tuple(shown_lines(self._process.stderr()))
+
     def stop(self) -> None:
         """End the process."""
         self._process.stop()
 
 
 def open_deployment(
-    name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+    name: str,
+    settings: RunSettings,
+    encode: Callable[[], EncodedDataset],
+    clock: BlockingClock,
+    *,
+    logs: Callable[[], Path] | None = None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> Deployed:
     """Start or attach to a deployment's server and check it; raises NotRunnable and every AgentPerfError.
 
     `encode` returns the dataset, and is called once the deployment is known to be runnable here: it takes its time.
+    `logs()` returns the folder for the logs of a server that is launched; `on_progress` is told how its start goes.
     """
-    opening = Opening(name, settings, clock)
+    opening = Opening(name, settings, clock, logs=logs, on_progress=on_progress)
     try:
         deployed = opening.check(encode)
         checks = opening.checks
@@ -104,7 +125,15 @@ def open_deployment(
 class Opening:
     """A deployment between its YAML and its first phase."""
 
-    def __init__(self, name: str, settings: RunSettings, clock: BlockingClock) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: RunSettings,
+        clock: BlockingClock,
+        *,
+        logs: Callable[[], Path] | None = None,
+        on_progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """Look up its endpoint; raises NotRunnable, ConfigError."""
         self.name = name
         self._settings = settings
@@ -118,7 +147,7 @@ class Opening:
         self._headers = endpoint.headers
         self._model = self._config.endpoint.model or settings.suite.model
         self._parameters = settings.suite.request_parameters(self._config.serving.framework)
-        self._server = self._make_server(endpoint.url)
+        self._server = self._make_server(endpoint.url, logs, on_progress)
         self._preflight = Preflight(settings, name, self._model, self._headers, clock)
         self._metering: Metering | None = None
         self._deployed: Deployed | None = None
@@ -161,8 +190,29 @@ class Opening:
             self._metering.close()
         self._server.stop()
 
-    def _make_server(self, url: str | None) -> LaunchedSim | AttachedServer:
+    def _make_server(
+        self, url: str | None, logs: Callable[[], Path] | None, on_progress: Callable[[str], None]
+    ) -> LaunchedSim | AttachedServer:
         config = self._config
+        if config.launch is not None:
+            assert url is not None
+            place = self._settings.system_path
+            environment = LaunchEnvironment.read(config.launch)
+            if environment.missing:
+                raise NotRunnable(f"`launch:` of {place} needs {', '.join(environment.missing)} to be set")
+            return LaunchedServer(
+                self.name,
+                config.launch,
+                environment,
+                url,
+                self._headers,
+                self._model,
+                self._clock,
+                directory=place.absolute().parent,
+                logs=logs,
+                metrics_urls=config.metrics_urls,
+                on_progress=on_progress,
+            )
         if url is not None:
             return AttachedServer(url, self._headers, self._clock, config.metrics_urls)
         assert config.simulate is not None
@@ -192,6 +242,7 @@ class Opening:
                 unverifiable=_unverifiable(server, settings),
             ),
             ask=self._ask,
+            still_works=self._still_works,
         )
 
     def _ask(self, body: Mapping[str, Any]) -> bytes | None:
@@ -199,6 +250,18 @@ class Opening:
         with Asker(self._server.url, self._headers, decode, patience_s=patience_s) as asker:
             found = asker.ask(body)
         return found.body if found.status == 200 and not found.cut else None
+
+    def _still_works(self) -> bool:
+        """Ask for a short answer; a refusal, of a spent quota for instance, is one."""
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": "Say hello."}],
+            **common_fields(self._parameters),
+            "max_tokens": 16,
+        }
+        with Asker(self._server.url, self._headers, decode) as asker:
+            status = asker.ask(body).status
+        return status is not None and status < 500
 
     def _open_pool(self, dataset: EncodedDataset) -> LoadPool:
         worker = WorkerConfig(

@@ -26,6 +26,7 @@ COMPOSED = {
     "encoding",
     "opening",
     "preflight",
+    "validity",
     "verification",
     "worker",
 }
@@ -38,7 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     **{room: {"", *BELOW_SIBLINGS} for room in SIBLINGS},
     "worker": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "calibration": {"", *BELOW_SIBLINGS, *SIBLINGS},
-    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS},
+    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "validity"},
+    "validity": {"", "core"},
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "preflight": {"", *BELOW_SIBLINGS, *SIBLINGS, "encoding"},
     "verification": {"", *BELOW_SIBLINGS, *SIBLINGS},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from pytest_agentperf.config.system import (
 )
 from pytest_agentperf.core.errors import ConfigError, LoadError
 from pytest_agentperf.deploy.lock import SystemLock
-from pytest_agentperf.opening import NotRunnable
+from pytest_agentperf.opening import NotRunnable, open_deployment
 from pytest_agentperf.results.phase_text import agents_count, dataset_text, result_text, status_text
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.tables import number
@@ -87,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     display = _Display(args.output)
     # A URL alone says nothing of what else runs there; a system is measured by one run at a time.
     lock = contextlib.nullcontext() if args.system is None else SystemLock(settings)
-    with lock, CapacityRun(settings, display) as capacity:
+    open_ = partial(open_deployment, logs=lambda: args.output.parent, on_progress=display.server_progress)
+    with lock, CapacityRun(settings, display, open_=open_) as capacity:
         try:
             result = capacity.run_fixed(deployment, args.agents)
         except NotRunnable as reason:
@@ -155,6 +157,13 @@ class _Display:
             self._rewrite(dataset_text(done, total))
         else:
             print(dataset_text(done, total), file=sys.stderr)
+
+    def server_progress(self, text: str) -> None:
+        """Update the line; elsewhere write one."""
+        if self._live:
+            self._rewrite(text[:110])
+        else:
+            print(text, file=sys.stderr)
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Say so."""

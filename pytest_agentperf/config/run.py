@@ -120,6 +120,7 @@ def settle(
             )
     _check_editions(suite, system, system_path)
     ruleset, deviations = _ruleset(suite, suite_file, system, system_path, options)
+    _check_resets(suite, system, system_path, ruleset)
     if options.dataset is None:
         dataset = find_dataset(suite.dataset or ruleset.dataset, relative_to=suite_file.parent)
     else:
@@ -165,6 +166,16 @@ def _check_editions(suite: Suite, system: System, system_path: Path) -> None:
                 f"deployment {name!r} names the edition {deployment.edition!r}, which suite {suite.name} does not have",
                 where=str(system_path),
                 remedy=f"one of: {', '.join(suite.editions)}",
+            )
+
+
+def _check_resets(suite: Suite, system: System, system_path: Path, ruleset: Ruleset) -> None:
+    for name, deployment in system.deployments.items():
+        if deployment.reset and deployment.suite in (None, suite.name) and not ruleset.reset_allowed:
+            raise ConfigError(
+                f"deployment {name!r} has `reset:`, which the ruleset {ruleset.id} does not allow",
+                where=str(system_path),
+                remedy="remove it, or set the rule `reset_allowed: true`, which is a listed deviation",
             )
 
 

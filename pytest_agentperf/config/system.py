@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.config.launch import Launch, port_names, with_ports
 from pytest_agentperf.config.loader import load_model
 from pytest_agentperf.config.power import AcceleratorPower, FacilityPower, NoPower
 from pytest_agentperf.core.errors import ConfigError
@@ -46,6 +47,11 @@ def url_problem(url: str) -> str | None:
     return None
 
 
+def _with_any_port(url: str) -> str:
+    """Return the URL with a number for each port that is still to be found."""
+    return with_ports(url, dict.fromkeys(port_names([url]), 1))
+
+
 class Accelerator(_Model):
     """The accelerator and how many of them make a system and a rack."""
 
@@ -77,7 +83,7 @@ class Endpoint(_Model):
     """Where requests go. Exactly one of `url`, `url_env` and `builtin`; a key only by its variable's name."""
 
     url: str | None = None
-    """The base of the OpenAI-compatible API, usually ending in /v1."""
+    """The base of the OpenAI-compatible API, usually ending in /v1; with `launch:`, `{port}` is a free port."""
     url_env: str | None = None
     builtin: Literal["sim"] | None = None
     api_key_env: str | None = None
@@ -88,7 +94,7 @@ class Endpoint(_Model):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, url: str | None) -> str | None:
-        if url is not None and (problem := url_problem(url)):
+        if url is not None and (problem := url_problem(_with_any_port(url))):
             raise ValueError(problem)
         return url
 
@@ -164,6 +170,10 @@ class Deployment(_Model):
     tiers: dict[str, TierUse] | None = None
     """The tiers it serves; all if absent."""
     endpoint: Endpoint
+    launch: Launch | None = None
+    """How to start the server; without it, the endpoint is there already."""
+    reset: tuple[str, ...] = ()
+    """Paths of the server that are POSTed to between phases, where the ruleset allows it."""
     allocated_accelerators: int = Field(gt=0)
     """All that the deployment holds: prefill, routers' and idle ones included."""
     search_start: int | None = Field(default=None, gt=0)
@@ -181,7 +191,7 @@ class Deployment(_Model):
     @classmethod
     def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for number, url in enumerate(urls):
-            if problem := url_problem(url):
+            if problem := url_problem(_with_any_port(url)):
                 raise ValueError(f"number {number + 1}: {problem}")
         return urls
 
@@ -191,6 +201,15 @@ class Deployment(_Model):
             raise ValueError("`endpoint.builtin: sim` needs a `simulate:` block")
         if self.endpoint.builtin != "sim" and self.simulate is not None:
             raise ValueError("`simulate:` goes with `endpoint.builtin: sim` only")
+        if self.launch is not None and self.endpoint.url is None:
+            raise ValueError(
+                "`launch:` goes with `endpoint.url`, which says where the server will be, "
+                "as http://127.0.0.1:{port}/v1"
+            )
+        if self.launch is None and port_names([self.endpoint.url or "", *self.metrics_urls]):
+            raise ValueError("`{port}` in a URL goes with `launch:` only")
+        if any(not re.fullmatch(r"/[!-~]*", path) for path in self.reset):
+            raise ValueError("`reset` is a list of paths, as /reset_prefix_cache")
         if self.power.source == "sim" and self.endpoint.builtin != "sim":
             raise ValueError("`power.source: sim` reads the simulated server only")
         devices = getattr(self.power, "devices", ())

@@ -78,6 +78,12 @@ class Server(Protocol):
     def requests_in_flight(self) -> float | None:
         """Return how many requests run or wait in it, None if it does not tell."""
 
+    def reset(self, paths: Sequence[str]) -> None:
+        """POST to paths of the server, between phases; raises EndpointError unless each answers 2xx."""
+
+    def log_tail(self) -> tuple[str, ...]:
+        """Return the last lines that it wrote, safe to be shown; none if it is not ours."""
+
     def stop(self) -> None:
         """End what we launched."""
 

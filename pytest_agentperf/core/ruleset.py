@@ -51,6 +51,8 @@ class Ruleset(BaseModel):
     restart_max_s: float = Field(gt=0)
     """How long a server that has died may take to come back."""
     idle_pause_s: float = Field(ge=0)
+    reset_allowed: bool
+    """Whether a server's caches may be emptied between phases, which production never does."""
 
     # The verdict
     ttft_percentile: float = Field(gt=0, lt=100)
@@ -121,6 +123,7 @@ AA_AGENTPERF_2026_06 = Ruleset(
     idle_max_s=120.0,
     restart_max_s=1800.0,
     idle_pause_s=5.0,
+    reset_allowed=False,
     ttft_percentile=95.0,
     output_speed_percentile=25.0,
     token_deviation_max=0.02,
@@ -171,6 +174,7 @@ DEMO_1 = Ruleset(
     idle_max_s=5.0,
     restart_max_s=30.0,
     idle_pause_s=0.1,
+    reset_allowed=False,
     ttft_percentile=95.0,
     output_speed_percentile=25.0,
     token_deviation_max=0.02,

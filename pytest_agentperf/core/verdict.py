@@ -29,6 +29,8 @@ class InvalidReason(BaseModel):
     code: str
     what: str
     remedy: str
+    log_tail: tuple[str, ...] = ()
+    """The last lines that a server of ours wrote, where it is the server that failed."""
 
     def __str__(self) -> str:
         return f"{self.what} → {self.remedy}"

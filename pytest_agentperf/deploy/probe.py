@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urljoin
 
 import httpx
 
@@ -50,6 +51,19 @@ def _refused(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def post(url: str, path: str, headers: Mapping[str, str]) -> None:
+    """POST an empty body to a path of the endpoint's server; raises EndpointError unless it answers 2xx."""
+    response = _request("POST", urljoin(url, path), headers)
+    if not response.is_success:
+        _raise_for_status(response, headers)
+
+
+def get(url: str, headers: Mapping[str, str]) -> httpx.Response:
+    """Return what it answers within seconds; raises httpx.HTTPError, EndpointError if it has no end."""
+    with httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context()) as client:
+        return _read(client, "GET", url, headers=headers)
 
 
 def _request(method: str, url: str, headers: Mapping[str, str], **arguments: Any) -> httpx.Response:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
-from pytest_agentperf.deploy.probe import endpoint_state
+from pytest_agentperf.deploy.probe import endpoint_state, post
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +62,15 @@ class AttachedServer:
     def open_metrics(self) -> MetricsReader:
         """Return a reader of its metrics."""
         return MetricsReader(self._url, self._headers, self._metrics_urls)
+
+    def reset(self, paths: Sequence[str]) -> None:
+        """POST to paths of the server."""
+        for path in paths:
+            post(self._url, path, self._headers)
+
+    def log_tail(self) -> tuple[str, ...]:
+        """Return nothing: its log is somebody else's."""
+        return ()
 
     def stop(self) -> None:
         """Leave it running: it is not ours."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.redact import redact, redact_all
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.lock import SystemLock
-from pytest_agentperf.opening import NotRunnable
+from pytest_agentperf.opening import NotRunnable, open_deployment
 from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.terminal import make_progress
 from pytest_agentperf.results.artifact import software_versions, store_phase
@@ -27,6 +28,7 @@ from pytest_agentperf.results.junit import identity, problem_properties, propert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import Entry, TierResult
@@ -48,7 +50,12 @@ class Measuring:
         self._lock = SystemLock(settings)
         self._folder = session.run_folder(settings)
         self._journal = FileJournal(self._folder / JOURNAL)
-        self._run = CapacityRun(settings, self, journal=self._journal)
+        self._run = CapacityRun(
+            settings,
+            self,
+            open_=partial(open_deployment, logs=self._logs, on_progress=self._progress.server_progress),
+            journal=self._journal,
+        )
         self._begun = False
         self._tiers: dict[str, TierResult] = {}
 
@@ -115,7 +122,7 @@ class Measuring:
         """Go on with what the run's folder holds, if it was begun: by another process, or before `close`."""
         if self._begun:
             return
-        if self._folder.exists():
+        if self._folder.exists() and not self._journal.folder_is_new:
             # Its nonce says whose it is: another run may have begun in the same second.
             if not self._journal.path.exists():
                 raise not_ours(self._folder)
@@ -185,6 +192,17 @@ class Measuring:
             ) from None
         self._progress.phase_finished(stored)
         return stored
+
+    def _logs(self) -> Path:
+        """Return the folder for the logs of servers; the first one is written before anything else of a run."""
+        try:
+            return self._journal.make_folder() / "logs"
+        except OSError as error:
+            raise LoadError(
+                f"the server's log cannot be written: {error.strerror or error}",
+                where=str(self._folder),
+                remedy="make room or name another folder (--agentperf-results), and run again",
+            ) from None
 
     def _without_keys(self, result: PhaseResult) -> PhaseResult:
         """Keep keys out of what is stored, should a server's words have reached a reason."""

@@ -32,6 +32,9 @@ class Progress(Protocol):
     def dataset_progress(self, done: int, total: int) -> None:
         """Every two seconds while the dataset is encoded."""
 
+    def server_progress(self, text: str) -> None:
+        """Every few seconds while a server that was launched starts."""
+
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """A phase begins."""
 
@@ -49,6 +52,9 @@ class NoProgress:
     """For `-q`."""
 
     def dataset_progress(self, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def server_progress(self, text: str) -> None:
         """Show nothing."""
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
@@ -79,6 +85,10 @@ class TerminalProgress:
     def dataset_progress(self, done: int, total: int) -> None:
         """Update the live line; elsewhere write one a minute."""
         self._show(dataset_text(done, total))
+
+    def server_progress(self, text: str) -> None:
+        """Update the live line; elsewhere write one a minute."""
+        self._show(text)
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Remember when."""
@@ -151,6 +161,11 @@ class LogProgress:
 
     def dataset_progress(self, done: int, total: int) -> None:
         """Wait for something to tell."""
+
+    def server_progress(self, text: str) -> None:
+        """Write a line a minute."""
+        if monotonic_ns() - self._last_line_ns > _QUIET_LINE_EVERY_NS:
+            self._write(text)
 
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Wait for something to tell."""

@@ -81,6 +81,23 @@ class FileJournal:
         self._size = 0
         self._made_folder = False
 
+    @property
+    def folder_is_new(self) -> bool:
+        """Return whether this object made the run's folder, and no event has been written yet."""
+        return self._made_folder and not self.path.exists()
+
+    def make_folder(self) -> Path:
+        """Make the run's folder for what comes before the first event; raises ConfigError if it is another run's."""
+        folder = self.path.parent
+        if self._descriptor is None and not self._made_folder:
+            make_private(folder.parent)
+            try:
+                folder.mkdir(mode=0o700)
+            except FileExistsError:
+                raise not_ours(folder) from None
+            self._made_folder = True
+        return folder
+
     def append(self, event: Event) -> None:
         """Write an event and wait until the disk has it; raises LoadError, and the journal is as before."""
         text = event.model_dump_json(by_alias=True).encode()
@@ -125,12 +142,8 @@ class FileJournal:
             os.close(descriptor)
 
     def _create(self) -> int:
-        folder = self.path.parent
-        make_private(folder.parent)
+        folder = self.make_folder()
         try:
-            if not self._made_folder:
-                folder.mkdir(mode=0o700)
-                self._made_folder = True
             descriptor = os.open(
                 self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
             )

@@ -64,6 +64,12 @@ class SimServer:
         """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    def stderr(self) -> bytes:
+        """Return what it wrote to stderr so far."""
+        if self._folder is None:
+            return b""
+        return (Path(self._folder.name) / "stderr").read_bytes()
+
     def start(self) -> None:
         """Start the process and wait until it listens; raises EndpointError with its stderr if it fails."""
         self._folder = tempfile.TemporaryDirectory(prefix="agentperf-sim-")
@@ -93,7 +99,7 @@ class SimServer:
             died = self._process.poll() is not None
             self._process.kill()
             code = self._process.wait()
-            output = (folder / "stderr").read_text("utf-8", "replace").strip()
+            output = self.stderr().decode("utf-8", "replace").strip()
             self.stop()
             reason = f"ended with code {code}" if died else f"was not ready in {self._start_timeout_s:g} s"
             raise EndpointError(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pytest_agentperf.config.bundled import find_system_file
+from pytest_agentperf.config.launch import Launch
 from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
 from pytest_agentperf.config.system import load_system
 
@@ -81,3 +82,24 @@ def test_every_example_is_listed() -> None:
             assert (EXAMPLES / link).exists()
     assert "own_suite" in readme
     assert "github-actions.yml" in readme
+
+
+def test_a_disaggregated_system_is_launched_in_order() -> None:
+    deployment = load_system(EXAMPLES / "launch" / "disaggregated.yaml").deployments["main"]
+    assert deployment.launch is not None
+    processes = deployment.launch.all_processes()
+    assert list(processes) == ["prefill", "decode", "router"]
+    assert '{"kv_connector":"NixlConnector","kv_role":"kv_producer"}' in processes["prefill"].command
+    assert processes["router"].environment == {"HF_TOKEN": "${HF_TOKEN}"}
+
+
+def test_what_the_page_on_launching_shows_can_be_launched() -> None:
+    page = (EXAMPLES.parent / "docs" / "launching.md").read_text(encoding="utf-8")
+    blocks = [
+        yaml.safe_load(block) for block in re.findall(r"```yaml\n(launch:.*?|deployments:.*?)```", page, re.S)
+    ]
+    launches = [block.get("launch") or block["deployments"]["main"]["launch"] for block in blocks]
+    commands = re.findall(r"^command: (.*)$", page, re.M)
+    assert (len(launches), len(commands)) == (2, 6)
+    for launch in [*launches, *({"command": command} for command in commands)]:
+        assert Launch.model_validate(launch).all_processes()

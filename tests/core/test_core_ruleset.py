@@ -52,6 +52,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "idle_max_s": 120.0,
         "restart_max_s": 1800.0,
         "idle_pause_s": 5.0,
+        "reset_allowed": False,
         "ttft_percentile": 95.0,  # §3
         "output_speed_percentile": 25.0,
         "error_rate": None,  # §4.14: official verdicts are point estimates
@@ -181,7 +182,7 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
         if rule not in {"resolution", "power_coverage_min", "accuracy_power"} | LOCKED
     }
     other |= {"power_coverage_min": 0.5, "resolution": 0.5, "accuracy_power": 0.5}
-    other |= {"output_length": "exact", "confirm": False}
+    other |= {"output_length": "exact", "confirm": False, "reset_allowed": True}
     _, deviations = apply_overrides(
         DEMO_1, {rule: value for rule, value in other.items() if rule not in LOCKED}, reason="x"
     )

@@ -26,7 +26,7 @@ from pytest_agentperf.sim.engine_metrics import EngineMetrics
 from pytest_agentperf.sim.transport import EngineClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from pytest_agentperf.core.kept import KeptAnswer
@@ -136,6 +136,7 @@ class VirtualServer:
 
     def __init__(self) -> None:
         self.revivals = 0
+        self.resets: list[tuple[str, ...]] = []
         self.health: Literal["alive", "dead", "unreachable"] = "alive"
         self.in_flight = 0.0
 
@@ -150,6 +151,12 @@ class VirtualServer:
 
     def requests_in_flight(self) -> float:
         return self.in_flight
+
+    def reset(self, paths: Sequence[str]) -> None:
+        self.resets.append(tuple(paths))
+
+    def log_tail(self) -> tuple[str, ...]:
+        return ("out of memory",) if self.health == "dead" else ()
 
     def stop(self) -> None: ...
 

@@ -1,0 +1,79 @@
+"""Whether a phase measured the server, or its own load generator, a broken network, a server that was gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_agentperf.core.verdict import InvalidReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pytest_agentperf.core.ports import Server
+    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.core.ruleset import Ruleset
+
+SERVER_GONE_CODES = frozenset({"server_crashed", "network_failed"})
+"""Reasons after which the server has to be brought back, or waited for."""
+_CONNECTION_FAILURES = frozenset({"connect", "timeout_connect", "closed_before_response", "cut"})
+# So many failures at a phase's end, and nothing else, are a reason to ask whether the server still works.
+_LAST_ANSWERS = 8
+
+
+def invalid_reasons(
+    columns: RequestColumns,
+    load: Mapping[str, Any],
+    idle: str,
+    rules: Ruleset,
+    server: Server,
+    still_works: Callable[[], bool] | None,
+) -> Iterator[InvalidReason]:
+    """Yield why a phase is no measurement of the server, as far as its records and the server tell.
+
+    `still_works()` asks the server for a short answer, alone; None where it cannot be asked.
+    """
+    if "failed" in load:
+        yield InvalidReason(code=load["code"], what=load["failed"], remedy=load["remedy"])
+    limit_s = rules.client_lag_p99_max_s
+    for name, what in (("lag_p99_s", "read late by"), ("send_late_p99_s", "sent late by")):
+        if load.get(name, 0.0) > limit_s:
+            yield InvalidReason(
+                code="load_generator_saturated",
+                what=f"a load worker {what} {load[name] * 1e3:.0f} ms at P99 (limit {limit_s * 1e3:.0f} ms)",
+                remedy="use more load workers (--agentperf-workers) or free this machine's CPU",
+            )
+    if ours := columns.texts["failure"].count("client_resources"):
+        yield InvalidReason(
+            code="client_resources",
+            what=f"this machine had no descriptor, port or memory left for {ours} connections",
+            remedy="raise `ulimit -n` and net.ipv4.ip_local_port_range, or use fewer agents per host",
+        )
+    if idle == "not reached":
+        yield InvalidReason(
+            code="server_not_idle",
+            what=f"the server still had requests {rules.idle_max_s:g} s after the phase before",
+            remedy="see that nobody else uses it, and that it ends requests whose client is gone",
+        )
+    if columns.failed.any() and (state := _server_state(server, columns, still_works)) != "alive":
+        broken = sum(failure in _CONNECTION_FAILURES for failure in columns.texts["failure"])
+        dead = state == "dead"
+        tail = server.log_tail() if dead else ()
+        yield InvalidReason(
+            code="server_crashed" if dead else "network_failed",
+            what=f"the server was {'gone' if dead else 'out of reach'} at the end: {columns.failed.sum()} requests "
+            f"failed, {broken} of them lost the connection"
+            + (f"; the last it said: {tail[-1]}" if tail else ""),
+            remedy="see the server's log; a second crash at the same number of agents is FAIL"
+            if dead
+            else "see to the network between this machine and the server",
+            log_tail=tail,
+        )
+
+
+def _server_state(server: Server, columns: RequestColumns, still_works: Callable[[], bool] | None) -> str:
+    """Say how the server is at a phase's end; dead, too, if its front lives and the engine behind it does not."""
+    state = server.state()
+    last = columns["t_end_ns"].argsort()[-_LAST_ANSWERS:]
+    if state == "alive" and still_works is not None and columns.failed[last].all() and not still_works():
+        return "dead"
+    return state
