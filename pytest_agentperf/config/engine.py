@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -41,6 +41,10 @@ class PrefillPool(BaseModel):
     )
     transfer_gbyte_per_s: float = Field(
         50.0, gt=0, le=1e6, description="Speed at which the KV cache of one request moves."
+    )
+    first_token: Literal["prefill", "decode"] = Field(
+        "prefill",
+        description="Who sends the first token: the pool at once, or whoever decodes, when the request joins there.",
     )
 
 

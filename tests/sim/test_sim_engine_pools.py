@@ -75,6 +75,23 @@ def test_the_first_token_comes_from_the_pool_and_the_others_after_the_transfer()
     assert token_times_ms(drain(engine), 1) == [20.0, 20 + 5 + 10 + 11.0, 57.0]
 
 
+def test_the_first_token_can_wait_for_a_place_where_it_is_decoded() -> None:
+    engine = Engine(
+        engine_config(
+            accelerators=2, max_batch=1, prefill_pool=POOL.model_copy(update={"first_token": "decode"})
+        )
+    )
+    engine.submit(turn(1, 1, prompt=100, output=3), 0)
+    engine.submit(turn(2, 2, prompt=100, output=2), 0)
+    engine.submit(turn(3, 3, prompt=100, output=1), 0)
+    events = drain(engine)
+    assert token_times_ms(events, 1) == [35.0, 46.0, 57.0]
+    # Computed at 40 ms and copied at 55, it has no place in the batch before the first one ends.
+    assert token_times_ms(events, 2) == [57.0, 68.0]
+    # Nobody decodes an answer of one token.
+    assert token_times_ms(events, 3) == [60.0]
+
+
 def test_a_prompt_does_not_slow_decoding_elsewhere() -> None:
     engine = Engine(engine_config(accelerators=2, prefill_pool=POOL))
     engine.submit(turn(1, 1, prompt=10, output=30), 0)

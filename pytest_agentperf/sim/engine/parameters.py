@@ -17,6 +17,7 @@ class PoolParameters(NamedTuple):
     ranks: int
     prefills: bool
     decodes: bool
+    sends_first: bool  # the first token, where another pool decodes
     max_batch: int
     kv_blocks: int
     block_tokens: int
@@ -54,6 +55,7 @@ def plan_deployment(config: EngineConfig) -> Deployment:
         ranks=config.ranks,
         prefills=pool is None,
         decodes=True,
+        sends_first=True,
         max_batch=config.max_batch,
         kv_blocks=config.kv_blocks,
         block_tokens=config.kv_block_tokens,
@@ -87,6 +89,7 @@ def plan_deployment(config: EngineConfig) -> Deployment:
         ranks=pool.ranks,
         prefills=True,
         decodes=False,
+        sends_first=pool.first_token == "prefill",
         max_batch=pool.max_batch or main.max_batch,
         kv_blocks=pool.kv_blocks or main.kv_blocks,
         base_ns=main.base_ns if pool.step_base_ms is None else pool.step_base_ms * 1e6,

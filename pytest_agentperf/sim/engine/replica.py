@@ -182,13 +182,14 @@ class Replica:
             rank.generated += 1
             if count == 1:
                 self._counters.prompt_tokens += sequence.prompt
-                sequence.reported = 1
-                self._counters.events.append(EngineEvent(now_ns, request_id, TOKENS, 1))
+                if self.parameters.sends_first:
+                    sequence.reported = 1
+                    self._counters.events.append(EngineEvent(now_ns, request_id, TOKENS, 1))
             if count == sequence.length:
                 self._finish(sequence, now_ns)
             elif self.parameters.decodes:
                 self._between.catch_up(sequence, now_ns)
-                self.join(sequence, rank)
+                self.join(sequence, rank, now_ns)
             else:
                 del rank.running[request_id]
                 self.handed_over.append(sequence)
@@ -289,8 +290,11 @@ class Replica:
         self._meter.begin(sequences, context, rate, chunk_ns, chunk_growth_ns)
         self._set_wake()
 
-    def join(self, sequence: Sequence, rank: Rank) -> None:
-        """Let a sequence decode from the next step on."""
+    def join(self, sequence: Sequence, rank: Rank, now_ns: int) -> None:
+        """Let a sequence decode from the next step on; a first token that the prefill kept back goes out before."""
+        if not sequence.reported:
+            sequence.reported = 1
+            self._counters.events.append(EngineEvent(now_ns, sequence.request_id, TOKENS, 1))
         left = sequence.length - sequence.emitted
         steps = left if self._accepted is None else self._accepted.draw_steps(left, self._random)
         rank.join(sequence, self._step, steps)

@@ -45,7 +45,7 @@ def schedule(rank: Rank, step: int, now_ns: int, counters: Counters) -> int:
             break
         waiting.popleft()
         if not p.prefills:
-            rank.replica.join(sequence, rank)
+            rank.replica.join(sequence, rank, now_ns)
             continue
         tokens = sequence.target - sequence.computed
         if tokens < budget or chunks or preempted or shares_early:
