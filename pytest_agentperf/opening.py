@@ -27,6 +27,7 @@ from pytest_agentperf.power.none import NoPowerSampler
 from pytest_agentperf.power.open import open_sampler
 from pytest_agentperf.preflight import Preflight
 from pytest_agentperf.sim.process import SimServer
+from pytest_agentperf.tls import ssl_context
 from pytest_agentperf.verification import TokenCheck
 from pytest_agentperf.worker import WorkerConfig
 
@@ -144,6 +145,8 @@ class Opening:
         )
         if isinstance(endpoint, NotConfigured):
             raise NotRunnable(endpoint.reason)
+        # A file that cannot be read is told now, and not as a server's failure.
+        ssl_context(self._config.endpoint.ca_file)
         self._headers = endpoint.headers
         self._model = self._config.endpoint.model or settings.suite.model
         self._parameters = settings.suite.request_parameters(self._config.serving.framework)
@@ -211,10 +214,13 @@ class Opening:
                 directory=place.absolute().parent,
                 logs=logs,
                 metrics_urls=config.metrics_urls,
+                ca_file=config.endpoint.ca_file,
                 on_progress=on_progress,
             )
         if url is not None:
-            return AttachedServer(url, self._headers, self._clock, config.metrics_urls)
+            return AttachedServer(
+                url, self._headers, self._clock, config.metrics_urls, ca_file=config.endpoint.ca_file
+            )
         assert config.simulate is not None
         engine = config.simulate.model_copy(update={"accelerators": config.allocated_accelerators})
         return LaunchedSim(engine, self._model)
@@ -247,7 +253,13 @@ class Opening:
 
     def _ask(self, body: Mapping[str, Any]) -> bytes | None:
         patience_s = self._settings.ruleset.request_timeout_s
-        with Asker(self._server.url, self._headers, decode, patience_s=patience_s) as asker:
+        with Asker(
+            self._server.url,
+            self._headers,
+            decode,
+            ca_file=self._config.endpoint.ca_file,
+            patience_s=patience_s,
+        ) as asker:
             found = asker.ask(body)
         return found.body if found.status == 200 and not found.cut else None
 
@@ -259,7 +271,7 @@ class Opening:
             **common_fields(self._parameters),
             "max_tokens": 16,
         }
-        with Asker(self._server.url, self._headers, decode) as asker:
+        with Asker(self._server.url, self._headers, decode, ca_file=self._config.endpoint.ca_file) as asker:
             status = asker.ask(body).status
         return status is not None and status < 500
 
@@ -267,6 +279,7 @@ class Opening:
         worker = WorkerConfig(
             url=self._server.url,
             headers=dict(self._headers),
+            ca_file=self._config.endpoint.ca_file,
             model=self._model,
             parameters=self._parameters,
             segments=str(dataset.folder),

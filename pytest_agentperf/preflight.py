@@ -86,6 +86,7 @@ class Preflight:
             exact=rules.output_length == "exact",
             isolation_max=rules.isolation_cached_tokens_max,
             nonce=self._settings.nonce,
+            ca_file=self._deployment.endpoint.ca_file,
         )
         found = check_endpoint(wanted, decode, self._clock.sleep)
         self._context_tokens = found.context_tokens

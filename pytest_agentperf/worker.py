@@ -32,6 +32,7 @@ class WorkerConfig(BaseModel):
 
     url: str
     headers: dict[str, str] = Field(repr=False)
+    ca_file: str | None = None
     model: str
     parameters: dict[str, Any]
     segments: str
@@ -48,7 +49,7 @@ class HttpReplay:
         self._segments = Segments(Path(config.segments))
         body_rules = BodyRules(config.model, config.parameters, rules.max_tokens, rules.output_length)
         self._bodies = BodyBuilder(self._segments, body_rules)
-        self._target = Target(config.url, config.headers)
+        self._target = Target(config.url, config.headers, config.ca_file)
         self._timeouts = Timeouts(
             connect_ns=round(rules.connect_timeout_s * NS_PER_S),
             first_token_ns=round(rules.first_token_timeout_s * NS_PER_S),

@@ -33,7 +33,7 @@ COMPOSED = {
 ALLOWED: dict[str, set[str]] = {
     "": set(),
     "clock": {""},
-    "tls": {""},
+    "tls": {"", "core"},
     "core": {""},
     "config": {"", "core"},
     **{room: {"", *BELOW_SIBLINGS} for room in SIBLINGS},
@@ -146,9 +146,36 @@ CALLS_CODE_OF_OTHERS = {
 }  # fmt: skip
 
 
+# One function leaves TLS verification out, for one key of a system's file; nobody else may.
+MAY_TRUST_ANYBODY = PACKAGE / "tls.py", "unverified_context"
+
+
+def trusts_anybody(node: ast.AST) -> bool:
+    """Return whether a node leaves TLS verification out, or may: what is assigned there is no literal True."""
+    match node:
+        case ast.Attribute(attr="CERT_NONE" | "CERT_OPTIONAL") | ast.Name(id="CERT_NONE" | "CERT_OPTIONAL"):
+            return True
+        case ast.ImportFrom(module="ssl"):
+            return True  # its names could be called anything then
+        case ast.Assign(targets=[ast.Attribute(attr="check_hostname")], value=value):
+            return not (isinstance(value, ast.Constant) and value.value is True)
+        case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=name), *_]):
+            return name in ("check_hostname", "verify_mode")
+    return False
+
+
 def dangers(path: Path) -> Iterator[str]:
     yield from RUNS_CODE_OF_OTHERS & {name.split(".")[0] for name in imports(path)}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    allowed = {
+        node
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef) and (path, function.name) == MAY_TRUST_ANYBODY
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if trusts_anybody(node) and node not in allowed:
+            yield ast.unparse(node)
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
@@ -167,7 +194,19 @@ def test_nothing_of_others_is_run_or_trusted(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["eval('1')", "import pickle", "import yaml\nyaml.load('')", "f(shell=True)", "get('', verify=False)"],
+    [
+        "eval('1')",
+        "import pickle",
+        "import yaml\nyaml.load('')",
+        "f(shell=True)",
+        "get('', verify=False)",
+        "context.verify_mode = ssl.CERT_NONE",
+        "from ssl import CERT_NONE",
+        "context.check_hostname = False",
+        "context.check_hostname = verify",
+        "setattr(context, 'check_hostname', False)",
+        "def unverified_context():\n    context.check_hostname = False",
+    ],
 )
 def test_the_rule_sees_a_danger(tmp_path: Path, code: str) -> None:
     wrong = tmp_path / "wrong.py"

@@ -62,6 +62,8 @@ class ExporterPower(_Source):
     source: Literal["dcgm", "amd-exporter"]
     urls: tuple[Url, ...] = Field(min_length=1)
     """One `/metrics` URL per host."""
+    ca_file: str | None = Field(default=None, min_length=1)
+    """Certificates (PEM) to trust beside the system's."""
     devices: tuple[str, ...] = ()
     """Which of them, as `host:port/gpu`; all if empty."""
     update_period_s: float | None = Field(default=None, gt=0)
@@ -84,6 +86,8 @@ class PrometheusPower(_Source):
 
     source: Literal["prometheus"]
     urls: tuple[Url, ...] = Field(min_length=1)
+    ca_file: str | None = Field(default=None, min_length=1)
+    """Certificates (PEM) to trust beside the system's."""
     power: Metric | None = None
     energy: Metric | None = None
     scope: Literal["gpu", "gpu+hbm", "module", "board", "chassis", "rack", "wall"]
@@ -101,7 +105,10 @@ class RedfishPower(_Source):
     scope: Literal["chassis", "rack", "wall"]
     user_env: str | None = None
     password_env: str | None = None
+    ca_file: str | None = Field(default=None, min_length=1)
+    """Certificates (PEM) to trust beside the system's."""
     verify_tls: bool = True
+    """Off: any controller is believed, and the result says so."""
     update_period_s: float | None = Field(default=None, gt=0)
     """How often the controller's values change; measured when opened if absent."""
     interval_s: float = Field(default=1.0, ge=0.5, le=60)

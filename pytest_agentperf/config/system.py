@@ -87,6 +87,8 @@ class Endpoint(_Model):
     url_env: str | None = None
     builtin: Literal["sim"] | None = None
     api_key_env: str | None = None
+    ca_file: str | None = Field(default=None, min_length=1)
+    """Certificates (PEM) to trust beside the system's, for `url` and `metrics_urls`; TLS is always verified."""
     model: str | None = None
     """The name the endpoint serves the model under; the suite's model if absent."""
 

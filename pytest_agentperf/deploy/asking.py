@@ -75,6 +75,7 @@ class Asker:
         decode: Callable[[Iterable[tuple[int, bytes]]], Content],
         *,
         patience_s: float | None = None,
+        ca_file: str | None = None,
     ) -> None:
         """`decode` is the load workers' own decoder: what it cannot read, a run cannot either.
 
@@ -87,7 +88,7 @@ class Asker:
         self._seconds_max = patience_s or _SECONDS_MAX
         timeout = _TIMEOUT if patience_s is None else httpx.Timeout(10.0, read=patience_s)
         # Proxies of the environment would stand between us and the server under test.
-        self._client = httpx.Client(timeout=timeout, trust_env=False, verify=ssl_context())
+        self._client = httpx.Client(timeout=timeout, trust_env=False, verify=ssl_context(ca_file))
 
     def __enter__(self) -> Self:
         return self

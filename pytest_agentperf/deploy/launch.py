@@ -50,10 +50,11 @@ class LaunchedServer(AttachedServer):
         directory: Path,
         logs: Callable[[], Path] | None = None,
         metrics_urls: Sequence[str] = (),
+        ca_file: str | None = None,
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`directory`: what relative ones are relative to; `logs()` returns a folder for logs, once one is needed."""
-        super().__init__(url, headers, clock, metrics_urls)
+        super().__init__(url, headers, clock, metrics_urls, ca_file=ca_file)
         self._model = model
         self._name = name
         self._launch = launch
@@ -103,11 +104,20 @@ class LaunchedServer(AttachedServer):
                     )
                 )
                 if process.ready is not None:
-                    self._wait(Readiness.at(self._url, with_ports(process.ready, ports)), deadline_ns)
+                    self._wait(
+                        Readiness.at(self._url, with_ports(process.ready, ports), ca_file=self._ca_file),
+                        deadline_ns,
+                    )
             if self._launch.ready is None:
-                self._wait(Readiness.of_model(self._url, self._headers, self._model), deadline_ns)
+                self._wait(
+                    Readiness.of_model(self._url, self._headers, self._model, ca_file=self._ca_file),
+                    deadline_ns,
+                )
             else:
-                self._wait(Readiness.at(self._url, with_ports(self._launch.ready, ports)), deadline_ns)
+                self._wait(
+                    Readiness.at(self._url, with_ports(self._launch.ready, ports), ca_file=self._ca_file),
+                    deadline_ns,
+                )
         except EndpointError as error:
             self.stop()
             raise EndpointError(

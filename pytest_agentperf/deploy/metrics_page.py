@@ -75,7 +75,9 @@ def read_page(text: str) -> Page:
 class MetricsReader:
     """Reads the same pages again and again, and sees counters fall."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], pages: Sequence[str] = ()) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], pages: Sequence[str] = (), *, ca_file: str | None = None
+    ) -> None:
         """`pages`: where the engines' metrics are; without them below the root of the API at `url`.
 
         The key goes to the API's own host only.
@@ -92,7 +94,7 @@ class MetricsReader:
                 **({} if pages else headers),
             }
         )
-        self._client = httpx.Client(timeout=_SECONDS_MAX, trust_env=False, verify=ssl_context())
+        self._client = httpx.Client(timeout=_SECONDS_MAX, trust_env=False, verify=ssl_context(ca_file))
         self._before: dict[_Series, float] = {}
 
     def __enter__(self) -> Self:

@@ -22,15 +22,15 @@ class Models(NamedTuple):
     """Of the model that was asked for, if it is declared."""
 
 
-def list_models(url: str, headers: Mapping[str, str], model: str) -> Models:
+def list_models(url: str, headers: Mapping[str, str], model: str, *, ca_file: str | None = None) -> Models:
     """Ask for the list; raises EndpointError if nobody answers or our key is refused."""
-    entries = _entries(get_json(url.rstrip("/") + "/models", headers))
+    entries = _entries(get_json(url.rstrip("/") + "/models", headers, ca_file=ca_file))
     context = None
     for entry in entries:
         if entry["id"] == model or len(entries) == 1:
             context = next((n for key in _CONTEXT_KEYS if (n := _count(entry.get(key)))), None)
     if context is None:
-        context = _llama_cpp_context(url, headers)
+        context = _llama_cpp_context(url, headers, ca_file)
     return Models(tuple(entry["id"] for entry in entries), context)
 
 
@@ -41,10 +41,10 @@ def _entries(document: Any) -> list[dict[str, Any]]:
     return [entry for entry in data if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
 
 
-def _llama_cpp_context(url: str, headers: Mapping[str, str]) -> int | None:
+def _llama_cpp_context(url: str, headers: Mapping[str, str], ca_file: str | None) -> int | None:
     """Return the context of one slot; the list of models has only what the model was trained with."""
     try:
-        document = get_json(url.rstrip("/").removesuffix("/v1") + "/props", headers)
+        document = get_json(url.rstrip("/").removesuffix("/v1") + "/props", headers, ca_file=ca_file)
     except EndpointError:
         return None
     settings = document.get("default_generation_settings") if isinstance(document, dict) else None

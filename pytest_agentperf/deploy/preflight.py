@@ -49,6 +49,7 @@ class Wanted(NamedTuple):
     isolation_max: int
     """Cached tokens that the ruleset allows on a first turn."""
     nonce: str
+    ca_file: str | None = None
 
 
 class EndpointChecks(NamedTuple):
@@ -73,7 +74,7 @@ def check_endpoint(
     checks: list[Check] = []
     context = None
     try:
-        models = list_models(wanted.url, wanted.headers, wanted.model)
+        models = list_models(wanted.url, wanted.headers, wanted.model, ca_file=wanted.ca_file)
     except EndpointError as error:
         checks.append(failed("endpoint", f"{wanted.url}: {error.what}", error.remedy))
         checks.append(skipped("model", "the endpoint must answer first"))
@@ -83,7 +84,7 @@ def check_endpoint(
     if any(check.status == "failed" for check in checks):
         why = "the endpoint must answer, and have the model, first"
         return EndpointChecks([*checks, *(skipped(name, why) for name in _LATER)], context)
-    with Asker(wanted.url, wanted.headers, decode) as asker:
+    with Asker(wanted.url, wanted.headers, decode, ca_file=wanted.ca_file) as asker:
         found = {check.name: check for check in _Questions(wanted, asker, pause).checks()}
     checks += [found.get(name) or skipped(name, "no answer to look at") for name in _LATER]
     return EndpointChecks(checks, context)

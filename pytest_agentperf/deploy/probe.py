@@ -21,9 +21,9 @@ _BODY_MAX = 16 << 20
 _SECONDS_MAX = 600.0
 
 
-def get_json(url: str, headers: Mapping[str, str]) -> Any:
+def get_json(url: str, headers: Mapping[str, str], *, ca_file: str | None = None) -> Any:
     """Return a page's JSON, None for a page that is not there or is none; raises EndpointError on a refusal."""
-    response = _request("GET", url, headers)
+    response = _request("GET", url, headers, ca_file)
     if response.status_code in (404, 405, 501):
         return None
     _raise_for_status(response, headers)
@@ -33,11 +33,13 @@ def get_json(url: str, headers: Mapping[str, str]) -> Any:
         return None
 
 
-def endpoint_state(url: str, headers: Mapping[str, str]) -> Literal["alive", "dead", "unreachable"]:
+def endpoint_state(
+    url: str, headers: Mapping[str, str], *, ca_file: str | None = None
+) -> Literal["alive", "dead", "unreachable"]:
     """Say how the server is: dead if its host refuses the connection or it answers 5xx, else the network may be."""
     try:
         with (
-            httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context()) as client,
+            httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context(ca_file)) as client,
             client.stream("GET", url.rstrip("/") + "/models", headers=headers) as response,
         ):
             return "dead" if response.status_code >= 500 else "alive"
@@ -53,24 +55,24 @@ def _refused(error: BaseException | None) -> bool:
     return False
 
 
-def post(url: str, path: str, headers: Mapping[str, str]) -> None:
+def post(url: str, path: str, headers: Mapping[str, str], *, ca_file: str | None = None) -> None:
     """POST an empty body to a path of the endpoint's server; raises EndpointError unless it answers 2xx."""
-    response = _request("POST", urljoin(url, path), headers)
+    response = _request("POST", urljoin(url, path), headers, ca_file)
     if not response.is_success:
         _raise_for_status(response, headers)
 
 
-def get(url: str, headers: Mapping[str, str]) -> httpx.Response:
+def get(url: str, headers: Mapping[str, str], *, ca_file: str | None = None) -> httpx.Response:
     """Return what it answers within seconds; raises httpx.HTTPError, EndpointError if it has no end."""
-    with httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context()) as client:
+    with httpx.Client(timeout=5.0, trust_env=False, verify=ssl_context(ca_file)) as client:
         return _read(client, "GET", url, headers=headers)
 
 
-def _request(method: str, url: str, headers: Mapping[str, str], **arguments: Any) -> httpx.Response:
+def _request(method: str, url: str, headers: Mapping[str, str], ca_file: str | None) -> httpx.Response:
     try:
         # Proxies of the environment would stand between us and the server under test.
-        with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=ssl_context()) as client:
-            return _read(client, method, url, headers=headers, **arguments)
+        with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=ssl_context(ca_file)) as client:
+            return _read(client, method, url, headers=headers)
     except httpx.InvalidURL:
         # Its message quotes parts of the URL, which may hold what belongs into the key's variable.
         raise EndpointError(

@@ -22,7 +22,14 @@ _SHOWN_CHARS = 300
 class Readiness:
     """Asks once per call; `last` says what was answered."""
 
-    def __init__(self, pages: tuple[str, ...], headers: Mapping[str, str], model: str | None) -> None:
+    def __init__(
+        self,
+        pages: tuple[str, ...],
+        headers: Mapping[str, str],
+        model: str | None,
+        ca_file: str | None = None,
+    ) -> None:
+        self._ca_file = ca_file
         self._pages = pages
         self._headers = headers
         self._model = model
@@ -30,20 +37,22 @@ class Readiness:
         self.last = "it was never asked"
 
     @classmethod
-    def at(cls, url: str, place: str) -> Readiness:
+    def at(cls, url: str, place: str, *, ca_file: str | None = None) -> Readiness:
         """One that a page decides: a URL, or a path of the server at `url`. No key is sent to it."""
-        return cls((urljoin(url, place),), {}, None)
+        return cls((urljoin(url, place),), {}, None, ca_file)
 
     @classmethod
-    def of_model(cls, url: str, headers: Mapping[str, str], model: str) -> Readiness:
+    def of_model(
+        cls, url: str, headers: Mapping[str, str], model: str, *, ca_file: str | None = None
+    ) -> Readiness:
         """One for servers of any make: healthy, if it has such a page, and the model is listed, if it has a list."""
-        return cls((urljoin(url, "/health"), url.rstrip("/") + "/models"), headers, model)
+        return cls((urljoin(url, "/health"), url.rstrip("/") + "/models"), headers, model, ca_file)
 
     def now(self) -> bool:
         """Ask; raises EndpointError if it will never be ready."""
         for page in self._pages:
             try:
-                response = get(page, self._headers)
+                response = get(page, self._headers, ca_file=self._ca_file)
             except httpx.HTTPError as error:
                 self.last = f"{page}: {str(error) or type(error).__name__}"
                 return False

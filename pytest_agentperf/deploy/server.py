@@ -25,7 +25,10 @@ class AttachedServer:
         headers: Mapping[str, str],
         clock: BlockingClock,
         metrics_urls: Sequence[str] = (),
+        *,
+        ca_file: str | None = None,
     ) -> None:
+        self._ca_file = ca_file
         self._url = url
         self._metrics_urls = metrics_urls
         self._headers = headers
@@ -41,7 +44,7 @@ class AttachedServer:
 
     def state(self) -> Literal["alive", "dead", "unreachable"]:
         """Say how it is: dead only if its host refuses the connection."""
-        return endpoint_state(self._url, self._headers)
+        return endpoint_state(self._url, self._headers, ca_file=self._ca_file)
 
     def revive(self, patience_s: float) -> None:
         """Wait for its return; raises EndpointError if it stays away."""
@@ -61,12 +64,12 @@ class AttachedServer:
 
     def open_metrics(self) -> MetricsReader:
         """Return a reader of its metrics."""
-        return MetricsReader(self._url, self._headers, self._metrics_urls)
+        return MetricsReader(self._url, self._headers, self._metrics_urls, ca_file=self._ca_file)
 
     def reset(self, paths: Sequence[str]) -> None:
         """POST to paths of the server."""
         for path in paths:
-            post(self._url, path, self._headers)
+            post(self._url, path, self._headers, ca_file=self._ca_file)
 
     def log_tail(self) -> tuple[str, ...]:
         """Return nothing: its log is somebody else's."""

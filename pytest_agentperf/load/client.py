@@ -38,6 +38,7 @@ class Target:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class HttpClient:
         parts = urlsplit(target.url)
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
-        self.tls = ssl_context() if parts.scheme == "https" else None
+        self.tls = ssl_context(target.ca_file) if parts.scheme == "https" else None
         self._head = _head(target, self.host, self.port, parts.path)
         self._secrets = list(target.headers.values())
         self._idle: dict[int, Connection] = {}

@@ -35,6 +35,7 @@ class ExporterReader(HttpReader):
             interval_s=config.interval_s,
             update_period_s=config.update_period_s,
             devices=config.devices,
+            ca_file=config.ca_file,
             clock=clock,
             watch_s=watch_s,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from base64 import b64encode
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from ipaddress import ip_address
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from pytest_agentperf.clock import monotonic_ns
-from pytest_agentperf.core.errors import PowerError
+from pytest_agentperf.core.errors import ConfigError, PowerError
 from pytest_agentperf.power.http_connection import HttpConnection, NotAnswered
-from pytest_agentperf.tls import ssl_context
+from pytest_agentperf.tls import ssl_context, unverified_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
 _DEADLINE_S = (0.02, 0.5)
@@ -43,9 +43,10 @@ class HttpHosts:
         request_s: float,
         accept: str,
         authorization: str | None = None,
+        ca_file: str | None = None,
         verify_tls: bool = True,
     ) -> None:
-        context = _tls(verify_tls) if any(url.startswith("https:") for url in urls) else None
+        context = _tls(ca_file, verify=verify_tls) if any(url.startswith("https:") for url in urls) else None
         # Compressed bodies could unpack to any size.
         headers = {"Accept": accept, "Accept-Encoding": "identity"}
         if authorization is not None:
@@ -133,9 +134,8 @@ def _is_loopback(url: str) -> bool:
         return name == "localhost"
 
 
-def _tls(verify: bool) -> ssl.SSLContext:
-    context = ssl_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _tls(ca_file: str | None, *, verify: bool) -> ssl.SSLContext:
+    try:
+        return ssl_context(ca_file) if verify else unverified_context()
+    except ConfigError as error:
+        raise PowerError(error.what, where=error.where, remedy=error.remedy) from None

@@ -56,6 +56,7 @@ class HttpReader:
         update_period_s: float | None,
         devices: Sequence[str] = (),
         authorization: Callable[[], str | None] = lambda: None,
+        ca_file: str | None = None,
         verify_tls: bool = True,
         clock: BlockingClock | None = None,
         watch_s: float = WATCH_S,
@@ -65,6 +66,7 @@ class HttpReader:
         self._interval_s = interval_s
         self._wanted = devices
         self._authorization = authorization
+        self._ca_file = ca_file
         self._verify_tls = verify_tls
         self._clock = clock or RealClock()
         self._watch_s = watch_s
@@ -92,6 +94,7 @@ class HttpReader:
             request_s=self._kind.request_s,
             accept=self._kind.accept,
             authorization=self._authorization(),
+            ca_file=self._ca_file,
             verify_tls=self._verify_tls,
         )
         first = self._first()

@@ -46,6 +46,7 @@ class RedfishReader(HttpReader):
             interval_s=config.interval_s,
             update_period_s=config.update_period_s,
             authorization=lambda: credentials(config.urls, config.user_env, config.password_env),
+            ca_file=config.ca_file,
             verify_tls=config.verify_tls,
             clock=clock,
             watch_s=watch_s,

@@ -1088,6 +1088,14 @@ def test_tls_with_a_certificate_we_trust(certificate: Path, monkeypatch: pytest.
     assert server.connections == 1
 
 
+def test_tls_with_a_certificate_that_the_target_names(certificate: Path) -> None:
+    with (
+        raw_server(answering(chunked(EVENTS)), tls=server_side(certificate)) as server,
+        connected(server.url, ca_file=str(certificate.with_suffix(".crt"))) as client,
+    ):
+        assert_ok(client.ask())
+
+
 def test_tls_with_an_unknown_certificate_is_a_failure(certificate: Path) -> None:
     answers, server = ask_over_tls(certificate)
     assert [answer.failure for answer in answers] == ["connect", "connect"]

@@ -204,6 +204,12 @@ def test_a_certificate_of_ones_own_is_refused_unless_told(
     assert "verify_tls is off" in unverified.open().notes[0]
     assert [reading.power_w for reading in unverified.read()] == [429]
     unverified.close()
+    named = RedfishReader(config(https, ca_file=str(tmp_path / "certificate.pem")))
+    assert named.open().notes == ()
+    named.close()
+    lost = RedfishReader(config(https, ca_file=str(tmp_path / "none.pem")))
+    with pytest.raises(PowerError, match=r"ca_file .*none\.pem.*\n?.*no certificates can be read"):
+        lost.open()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     trusted = RedfishReader(config(https))
     assert trusted.open().notes == ()
