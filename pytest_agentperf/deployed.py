@@ -9,8 +9,8 @@ from pytest_agentperf.core.client_error import ClientError, chunks_per_s
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import NOTHING_KEPT
 from pytest_agentperf.core.leaderboard import PhaseResult
-from pytest_agentperf.core.metrics import PhaseMetrics, measure
 from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseSpec, PhaseStatus, Stage, StopRule, stagger_ns
+from pytest_agentperf.core.phase_numbers import phase_numbers
 from pytest_agentperf.core.phase_status import status_of
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.server_metrics import summarise
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
+    from pytest_agentperf.core.metrics import PhaseMetrics
     from pytest_agentperf.core.ports import AnswerCheck, BlockingClock, LoadPool, Server, ServerMetrics
     from pytest_agentperf.core.server_metrics import ServerSeries
     from pytest_agentperf.core.slo import SloTier
@@ -188,21 +189,9 @@ class Deployed:
             finally:
                 sampled = metering.stop()
         now_ns = self._clock.now_ns()
-        begun_ns = state.start_ns if state else now_ns
-        open_ns, close_ns = begun_ns, begun_ns
-        if state is not None and state.open_ns is not None and state.close_ns is not None:
-            open_ns, close_ns = state.open_ns, state.close_ns
-        metrics = None
-        if state is not None and columns.sent_within(open_ns, close_ns).any():
-            metrics = measure(
-                columns,
-                open_ns=open_ns,
-                close_ns=close_ns,
-                trajectories_completed=state.completions,
-                trajectories_in_window=state.completions_in_window,
-                ttft_percent=rules.ttft_percentile,
-                speed_percent=rules.output_speed_percentile,
-            )
+        judged = () if warmup else tiers
+        numbers = phase_numbers(columns, state, rules, judged, now_ns=now_ns)
+        open_ns, close_ns, metrics = numbers.open_ns, numbers.close_ns, numbers.metrics
         invalid = tuple(invalid_reasons(columns, load, idle, rules, self.server, self._still_works))
         self.needs_revival |= any(reason.code in SERVER_GONE_CODES for reason in invalid)
         recounted = TokenVerification()
@@ -219,7 +208,7 @@ class Deployed:
             kind=kind,
             deployment=self.name,
             n_agents=n_agents,
-            start_ns=begun_ns,
+            start_ns=state.start_ns if state else now_ns,
             window_open_ns=open_ns,
             window_close_ns=close_ns,
             end_ns=(state.end_ns if state else None) or now_ns,
@@ -227,6 +216,8 @@ class Deployed:
             idle_before=idle,
             records=None,
             metrics=metrics,
+            confidence=numbers.confidence,
+            breakdown=numbers.breakdown,
             energy=energy,
             power=power,
             server=None if server is None else summarise(server, open_ns=open_ns, close_ns=close_ns),
@@ -242,7 +233,7 @@ class Deployed:
                     n_agents=n_agents,
                     crashed_before=crashed_before,
                 )
-                for tier in (() if warmup else tiers)
+                for tier in judged
             ),
         )
         return PhaseRun(result, columns, tokens, sampled, server)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.accuracy import AccuracyResult, AccuracyScore, not_measured
+from pytest_agentperf.core.breakdown import Bucket
 from pytest_agentperf.core.checks import Check
+from pytest_agentperf.core.confidence import PhaseConfidence
 from pytest_agentperf.core.economics import Normalisation
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.metrics import PhaseMetrics
@@ -50,6 +52,10 @@ class PhaseResult(_Model):
     digests: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of every file of this phase, by its name relative to the run directory."""
     metrics: PhaseMetrics | None
+    confidence: PhaseConfidence | None = None
+    """How far the judged percentiles can be off; None where nothing was judged."""
+    breakdown: tuple[Bucket, ...] = ()
+    """The same requests by context length, turn and cache hit: where answers were late or slow."""
     energy: WindowEnergy
     power: PhasePower = PhasePower()
     server: ServerSummary | None = None

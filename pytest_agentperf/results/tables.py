@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.results.decision import decision_lines
 from pytest_agentperf.results.power_text import published_phase, throttled_text
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def explain(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
     if tier.binding_constraint is not None and tier.failed_min is not None:
         what = _CONSTRAINTS.get(tier.binding_constraint, tier.binding_constraint)
         lines.append(f"  binding constraint: {what}, violated at {tier.failed_min} agents")
+    phases = list(phases)
+    lines += [f"  {text}" for text in decision_lines(tier, phases)]
     lines += [f"  {text}" for text in accuracy_lines(tier)]
     if tier.reason is not None:
         lines.append(f"  {tier.reason}")
