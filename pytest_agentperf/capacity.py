@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pytest_agentperf.accuracy_phase import AccuracyPhase
 from pytest_agentperf.clock import NS_PER_S, RealClock
@@ -30,8 +30,7 @@ from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResu
 from pytest_agentperf.core.run_state import RunState
 from pytest_agentperf.core.search import CapacitySearch, SearchRules
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
-from pytest_agentperf.encoding import EncodedDataset
-from pytest_agentperf.opening import NotRunnable, max_prompt_tokens, open_deployment
+from pytest_agentperf.opening import NotRunnable, encoded_dataset, open_deployment
 from pytest_agentperf.results.accuracy import asked
 from pytest_agentperf.results.artifact import software_versions
 from pytest_agentperf.results.tier_result import tier_result
@@ -48,7 +47,23 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.dataset import PreparedDataset
 
-    Encode = Callable[[], EncodedDataset]
+    Opener = Callable[[str, RunSettings, Callable[[], Any], Any], Deployed]
+    Encoder = Callable[[RunSettings, Callable[[int, int], None]], "Replayable"]
+
+
+class Replayable(Protocol):
+    """A dataset as deployments replay it; where it is held decides what `open_` can do with it."""
+
+    @property
+    def prepared(self) -> PreparedDataset:
+        """Return what it was made of."""
+
+    @property
+    def closed(self) -> bool:
+        """Return whether it can no longer be replayed."""
+
+    def close(self) -> None:
+        """Give back what is held; `prepared` stays."""
 
 
 class Observer(Protocol):
@@ -76,7 +91,8 @@ class CapacityRun:
         observer: Observer,
         *,
         clock: BlockingClock | None = None,
-        open_: Callable[[str, RunSettings, Encode, BlockingClock], Deployed] = open_deployment,
+        open_: Opener = open_deployment,
+        encode: Encoder = encoded_dataset,
         journal: Journal | None = None,
     ) -> None:
         self.settings = settings
@@ -85,7 +101,8 @@ class CapacityRun:
         self._observer = observer
         self._clock = clock or RealClock()
         self._open_deployment = open_
-        self._encoded: EncodedDataset | None = None
+        self._encode_dataset = encode
+        self._encoded: Replayable | None = None
         self._open: dict[str, Deployed] = {}
         self._start_ns: int | None = None
         self._elapsed_before_s = 0.0
@@ -178,15 +195,10 @@ class CapacityRun:
         assert self._encoded is not None
         return self._encoded.prepared
 
-    def _encode(self) -> EncodedDataset:
+    def _encode(self) -> Replayable:
         """Return the dataset, encoded on first use: all deployments of a run replay the same."""
         if self._encoded is None or self._encoded.closed:
-            self._encoded = EncodedDataset(
-                self.settings.dataset_path,
-                max_prompt_tokens=max_prompt_tokens(self.settings),
-                history_reasoning=self.settings.suite.history_reasoning,
-                on_progress=self._observer.dataset_progress,
-            )
+            self._encoded = self._encode_dataset(self.settings, self._observer.dataset_progress)
         return self._encoded
 
     def measure(self, tier: str) -> TierResult:

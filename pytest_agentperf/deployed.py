@@ -75,6 +75,7 @@ class Deployed:
         answer_check: AnswerCheck | None = None,
         ask: Ask | None = None,
         still_works: Callable[[], bool] | None = None,
+        poll_s: float = _POLL_S,
     ) -> None:
         """`metering`: one that is open already, to begin with; `open_metering` makes those that follow it.
 
@@ -98,6 +99,7 @@ class Deployed:
         self._measure_client = calibrate
         self._answer_check = answer_check
         self._still_works = still_works
+        self._poll_s = poll_s
         self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
         self._metering = metering
@@ -269,7 +271,7 @@ class Deployed:
         speed_tok_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
         while state.stage is not Stage.DONE:
             before = state.stage
-            events = pool.poll(_POLL_S)
+            events = pool.poll(self._poll_s)
             now_ns = self._clock.now_ns()
             stage = state.update(events, now_ns)
             if stage is Stage.WINDOW and before is not Stage.WINDOW:

@@ -18,6 +18,7 @@ from pytest_agentperf.deploy.server import AttachedServer
 from pytest_agentperf.deploy.server_log import shown_lines
 from pytest_agentperf.deploy.server_metrics import ScrapedMetrics
 from pytest_agentperf.deployed import Deployed
+from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.bodies import BodyRules, common_fields
 from pytest_agentperf.load.pool import LocalPool
 from pytest_agentperf.load.segments import Segments
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.errors import AgentPerfError
     from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
-    from pytest_agentperf.encoding import EncodedDataset
 
 
 class NotRunnable(Exception):
@@ -318,6 +318,16 @@ def _calibrate(
     trajectories: Sequence[str], hold_s: float, pool: LocalPool, n_agents: int, chunks_per_s: float
 ) -> Calibration:
     return calibrate(pool, trajectories, n_agents=n_agents, chunks_per_s=chunks_per_s, hold_s=hold_s)
+
+
+def encoded_dataset(settings: RunSettings, on_progress: Callable[[int, int], None]) -> EncodedDataset:
+    """Encode the run's dataset; raises DatasetError and LoadError."""
+    return EncodedDataset(
+        settings.dataset_path,
+        max_prompt_tokens=max_prompt_tokens(settings),
+        history_reasoning=settings.suite.history_reasoning,
+        on_progress=on_progress,
+    )
 
 
 def max_prompt_tokens(settings: RunSettings) -> int:

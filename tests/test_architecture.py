@@ -25,7 +25,11 @@ COMPOSED = {
     "deployed",
     "encoding",
     "opening",
+    "oracle",
+    "planning",
     "preflight",
+    "rehearsal",
+    "tabulation",
     "validity",
     "verification",
     "worker",
@@ -43,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "validity": {"", "core"},
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "preflight": {"", *BELOW_SIBLINGS, *SIBLINGS, "encoding"},
+    "tabulation": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "verification": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "questioning": {"", *BELOW_SIBLINGS, *SIBLINGS, "deployed"},
     "accuracy_phase": {"", *BELOW_SIBLINGS, *SIBLINGS, "questioning", "deployed"},
@@ -61,6 +66,9 @@ ALLOWED: dict[str, set[str]] = {
     "recovery": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
     "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
+    "rehearsal": {"", *BELOW_SIBLINGS, *SIBLINGS, "capacity", "deployed", "opening", "tabulation"},
+    "oracle": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+    "planning": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
 }
 CORE_MAY_IMPORT = {"numpy", "pydantic", "pytest_agentperf"}
 CORE_MUST_NOT_IMPORT = {

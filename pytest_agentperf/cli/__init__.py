@@ -19,6 +19,8 @@ _COMMANDS = (
     "dataset",
     "doctor",
     "init",
+    "oracle",
+    "plan",
     "power",
     "recover",
     "replay",

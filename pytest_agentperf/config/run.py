@@ -50,6 +50,8 @@ class RunOptions:
     nonce: str | None = None
     workers: int | None = None
     force: bool = False
+    rehearse: bool = False
+    """Run in virtual time on the deployments' models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class RunSettings:
     """Run in spite of failed checks; the result is then marked not valid."""
     questions_path: Path | None = None
     """What accuracy is measured by, if the suite says."""
+    rehearsal: bool = False
+    """Whether it runs in virtual time on models: whatever comes of it says so."""
 
     @property
     def id(self) -> str:
@@ -155,6 +159,7 @@ def settle(
             if suite.accuracy is None
             else find_questions(suite.accuracy.questions, relative_to=suite_file.parent)
         ),
+        rehearsal=options.rehearse,
     )
 
 

@@ -188,6 +188,7 @@ class Deployment(_Model):
     """Prometheus pages of all its engines, added up; the endpoint's own /metrics if none is named."""
     serving: Serving
     simulate: EngineConfig | None = None
+    """A model of the deployment: what `builtin: sim` serves, and what a rehearsal runs in virtual time."""
 
     @field_validator("metrics_urls")
     @classmethod
@@ -201,8 +202,6 @@ class Deployment(_Model):
     def _consistent(self) -> Deployment:
         if self.endpoint.builtin == "sim" and self.simulate is None:
             raise ValueError("`endpoint.builtin: sim` needs a `simulate:` block")
-        if self.endpoint.builtin != "sim" and self.simulate is not None:
-            raise ValueError("`simulate:` goes with `endpoint.builtin: sim` only")
         if self.launch is not None and self.endpoint.url is None:
             raise ValueError(
                 "`launch:` goes with `endpoint.url`, which says where the server will be, "

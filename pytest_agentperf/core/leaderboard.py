@@ -142,6 +142,8 @@ class Entry(_Model):
     token_verification: TokenVerification
     """Of the measured phases together: the first that deviates or is not verified speaks for all."""
     simulated: bool
+    rehearsal: bool = False
+    """Whether no request was sent at all: the system's model ran in virtual time."""
     complete: Flag
     valid: Flag
     comparable: Flag

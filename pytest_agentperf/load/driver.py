@@ -15,7 +15,7 @@ from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns, RequestKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_agentperf.core.ports import Cancellable, Clock, InferenceClient
 
@@ -33,7 +33,9 @@ class Driver:
         clock: Clock,
         client: InferenceClient,
         tool_delays_ns: Callable[[str], Sequence[int]],
+        assign: Callable[[int, int, Sequence[str]], Iterator[str]] = assigned_trajectories,
     ) -> None:
+        """`assign(seed, agent, trajectories)` gives what an agent works through, without end."""
         self.spec = spec
         self._clock = clock
         self._client = client
@@ -46,7 +48,7 @@ class Driver:
         self._agents = [
             Agent(
                 id_,
-                assigned_trajectories(spec.seed, id_, spec.trajectories),
+                assign(spec.seed, id_, spec.trajectories),
                 tool_delays_ns,
                 failure_wait_ns=spec.failure_wait_ns,
             )

@@ -21,6 +21,7 @@ from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.opening import NotRunnable, open_deployment
 from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.terminal import make_progress
+from pytest_agentperf.rehearsal import rehearsed_run
 from pytest_agentperf.results.artifact import software_versions, store_phase
 from pytest_agentperf.results.entry import build_entry
 from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, read_journal
@@ -50,11 +51,12 @@ class Measuring:
         self._lock = SystemLock(settings)
         self._folder = session.run_folder(settings)
         self._journal = FileJournal(self._folder / JOURNAL)
-        self._run = CapacityRun(
-            settings,
-            self,
-            open_=partial(open_deployment, logs=self._logs, on_progress=self._progress.server_progress),
-            journal=self._journal,
+        open_ = partial(open_deployment, logs=self._logs, on_progress=self._progress.server_progress)
+        # A rehearsal keeps no journal: whoever misses the rest of it repeats it, to the bit.
+        self._run = (
+            rehearsed_run(settings, self)
+            if settings.rehearsal
+            else CapacityRun(settings, self, open_=open_, journal=self._journal)
         )
         self._begun = False
         self._tiers: dict[str, TierResult] = {}
@@ -81,7 +83,8 @@ class Measuring:
     def _search(self, tier: str, item: pytest.Item) -> TierResult:
         skip = failure = None
         try:
-            self._lock.acquire()
+            if not self.settings.rehearsal:
+                self._lock.acquire()
             self._begin()
             with _sigterm_as_ctrl_c():
                 return self._run.measure(tier)
@@ -122,7 +125,10 @@ class Measuring:
         """Go on with what the run's folder holds, if it was begun: by another process, or before `close`."""
         if self._begun:
             return
-        if self._folder.exists() and not self._journal.folder_is_new:
+        if self.settings.rehearsal:
+            if self._folder.exists() and self._run.state.begun is None:
+                raise not_ours(self._folder)
+        elif self._folder.exists() and not self._journal.folder_is_new:
             # Its nonce says whose it is: another run may have begun in the same second.
             if not self._journal.path.exists():
                 raise not_ours(self._folder)
@@ -182,7 +188,12 @@ class Measuring:
         """Store the phase's records as soon as they are there."""
         try:
             stored = store_phase(
-                self._folder, self._without_keys(run.result), run.columns, *run.sampled, server=run.server
+                self._folder,
+                self._without_keys(run.result),
+                run.columns,
+                *run.sampled,
+                server=run.server,
+                rehearsal=self.settings.rehearsal,
             )
         except OSError as error:
             raise LoadError(

@@ -57,6 +57,12 @@ OPTIONS = (
     Option("workers", "load worker processes (default: as many as the agents need)", "N"),
     Option("resume", "go on with the interrupted run in this directory; repeatable", "RUN_DIR", True),
     Option("force", "run in spite of failed checks; the result is marked not valid", "", switch=True),
+    Option(
+        "rehearse",
+        "run in virtual time on the systems' models: nothing is sent, every result is marked simulated",
+        "",
+        switch=True,
+    ),
     Option("results", f"folder for results (default {RESULTS_DEFAULT})", "DIR"),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -110,15 +116,16 @@ def run_options(config: pytest.Config) -> RunOptions:
             )
         return int(text)
 
+    def switch(name: str) -> bool:
+        text, ini = one(name), _BY_NAME[name].ini
+        if text not in (None, "0", "1"):
+            raise ConfigError(f"{text!r} is neither 1 nor 0", where=f"{ini.upper()}, {ini}", remedy="write 1")
+        return text == "1"
+
     length = one("output_length")
     if length not in (None, "natural", "exact"):
         raise ConfigError(
             f"{length!r} is no output length", where="--agentperf-output-length", remedy="natural or exact"
-        )
-    force = one("force")
-    if force not in (None, "0", "1"):
-        raise ConfigError(
-            f"{force!r} is neither 1 nor 0", where="AGENTPERF_FORCE, agentperf_force", remedy="write 1"
         )
     budget = one("budget")
     return RunOptions(
@@ -133,7 +140,8 @@ def run_options(config: pytest.Config) -> RunOptions:
         budget=parse_budget(budget) if budget else Budget(),
         seed=integer("seed", 0) or 0,
         workers=integer("workers", 1),
-        force=force == "1",
+        force=switch("force"),
+        rehearse=switch("rehearse"),
     )
 
 

@@ -137,12 +137,21 @@ class AgentPerfSession:
         if not config.getoption("collectonly"):
             _check_writable(results)
         workerinput = getattr(config, "workerinput", {})
-        stamp = workerinput.get("agentperf_stamp") or _stamp(results)
-        nonce = workerinput.get("agentperf_nonce") or secrets.token_hex(16)
+        options = run_options(config)
+        stamp = workerinput.get("agentperf_stamp") or _stamp(results, rehearsal=options.rehearse)
+        # A rehearsal can be repeated to the bit: nobody's cache is there to be kept out of.
+        fresh = f"rehearsal {options.seed}" if options.rehearse else secrets.token_hex(16)
+        nonce = workerinput.get("agentperf_nonce") or fresh
         from pytest_agentperf.plugin.resuming import interrupted_runs
 
         interrupted = interrupted_runs(config, systems)
-        session = cls(config, run_options(config), systems, results, stamp, nonce, interrupted)
+        if interrupted and options.rehearse:
+            raise ConfigError(
+                "a rehearsal has no journal, and never goes on with a measurement",
+                where="--agentperf-resume",
+                remedy="leave out --agentperf-rehearse, or rehearse anew",
+            )
+        session = cls(config, options, systems, results, stamp, nonce, interrupted)
         for suite in _suites_on_command_line(config):
             session.settings_for(suite)
         return session
@@ -238,10 +247,12 @@ class AgentPerfSession:
 
         names = []
         for name, path in self.systems.items():
-            power = ", ".join(sorted({d.power.source for d in load_system(path).deployments.values()}))
+            sources = {d.power.source for d in load_system(path).deployments.values()}
+            power = "modelled" if self.options.rehearse else ", ".join(sorted(sources))
             rules = sorted({s.ruleset.id for s in self._settings.values() if s.system_path == path})
             names.append(f"{name} ({'; '.join([*rules, f'power: {power}'])})")
-        return f"agentperf: {__version__}, systems: {', '.join(names)}, results: {self.results}"
+        mode = "REHEARSAL in virtual time, everything SIMULATED, " if self.options.rehearse else ""
+        return f"agentperf: {__version__}, {mode}systems: {', '.join(names)}, results: {self.results}"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the results that ride on reports; the controller alone keeps them."""
@@ -343,15 +354,18 @@ def _check_writable(results: Path) -> None:
         )
 
 
-def _stamp(results: Path) -> str:
-    """Return the UTC time as a name that no earlier run in this folder has."""
+def _stamp(results: Path, *, rehearsal: bool) -> str:
+    """Return the UTC time as a name that no earlier run in this folder has, with the mark of a rehearsal."""
+    from pytest_agentperf.results.artifact import REHEARSAL
+
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     taken = {path.name for path in results.glob(f"*-{stamp}*")} if results.is_dir() else set()
     number = 1
-    name = stamp
+    mark = REHEARSAL if rehearsal else ""
+    name = stamp + mark
     while any(existing.endswith(f"-{name}") for existing in taken):
         number += 1
-        name = f"{stamp}.{number}"
+        name = f"{stamp}.{number}{mark}"
     return name
 
 

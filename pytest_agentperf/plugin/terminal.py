@@ -73,10 +73,13 @@ class NoProgress:
 class TerminalProgress:
     """A live line on a terminal, a line per phase (and per minute of one) elsewhere."""
 
-    def __init__(self, reporter: pytest.TerminalReporter, config: pytest.Config, system: str) -> None:
+    def __init__(
+        self, reporter: pytest.TerminalReporter, config: pytest.Config, system: str, *, rehearsal: bool
+    ) -> None:
         self._reporter = reporter
+        self._pace = Pace() if rehearsal else None
         self._capture = config.pluginmanager.getplugin("capturemanager")
-        self._system = system
+        self._system = f"{system} SIMULATED" if rehearsal else system
         self._live = reporter.isatty
         self._last_line_ns = -_QUIET_LINE_EVERY_NS
         self._line_open = False
@@ -93,12 +96,15 @@ class TerminalProgress:
     def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
         """Remember when."""
         self._last_line_ns = monotonic_ns()
+        if self._pace is not None:
+            self._pace.start()
         if self._live:
             self._rewrite(f"agentperf {self._system}: {kind}, {agents_count(n_agents)}")
 
     def phase_status(self, status: PhaseStatus) -> None:
         """Update the live line; elsewhere write one a minute."""
-        self._show(status_text(status))
+        pace = "" if self._pace is None else self._pace.now(status.elapsed_s)
+        self._show(status_text(status) + pace)
 
     def _show(self, what: str) -> None:
         text = f"agentperf {self._system}: {what}"
@@ -111,7 +117,8 @@ class TerminalProgress:
     def phase_finished(self, result: PhaseResult) -> None:
         """Write the phase's line."""
         if result.kind != "warmup":
-            self._write(f"agentperf {self._system}: {result_text(result)}")
+            pace = "" if self._pace is None else self._pace.end()
+            self._write(f"agentperf {self._system}: {result_text(result)}{pace}")
 
     def end(self) -> None:
         """Close the live line."""
@@ -150,6 +157,23 @@ class TerminalProgress:
             self._reporter.rewrite(text[: shutil.get_terminal_size().columns - 1], erase=True)
             self._reporter.flush()
             self._line_open = True
+
+
+class Pace:
+    """How fast virtual time goes by."""
+
+    def start(self) -> None:
+        """A phase begins."""
+        self._begun_ns = monotonic_ns()
+
+    def now(self, virtual_s: float) -> str:
+        """Return how many virtual seconds a real one is worth, to stand at a line's end."""
+        wall_s = (monotonic_ns() - self._begun_ns) / NS_PER_S
+        return f" · {virtual_s / wall_s:,.0f} times real time" if wall_s > 0 else ""
+
+    def end(self) -> str:
+        """Return what the phase really took."""
+        return f", rehearsed in {(monotonic_ns() - self._begun_ns) / NS_PER_S:.1f} s"
 
 
 class LogProgress:
@@ -200,7 +224,7 @@ def make_progress(session: AgentPerfSession, settings: RunSettings) -> Progress:
         return LogProgress(session.run_folder(settings))
     if reporter is None or session.config.get_verbosity() < 0:
         return NoProgress()
-    return TerminalProgress(reporter, session.config, settings.system.name)
+    return TerminalProgress(reporter, session.config, settings.system.name, rehearsal=settings.rehearsal)
 
 
 def write_summary(reporter: pytest.TerminalReporter, session: AgentPerfSession) -> None:
@@ -211,13 +235,14 @@ def write_summary(reporter: pytest.TerminalReporter, session: AgentPerfSession) 
         return
     entries = merge_entries(session.entries)
     if reporter.verbosity >= 0:
-        reporter.section("agentperf")
+        reporter.section("agentperf, SIMULATED" if session.options.rehearse else "agentperf")
     for suite in dict.fromkeys(entry.suite["name"] for entry in entries):
         chosen = [entry for entry in entries if entry.suite["name"] == suite]
         first = chosen[0]
         reporter.write_line(
             f"{first.suite['title']} · edition {first.edition} · ruleset {first.ruleset.id}"
             f" · dataset {first.dataset.name} ({first.dataset.trajectories} trajectories)"
+            + (" · REHEARSAL, SIMULATED" if first.rehearsal else "")
         )
         reporter.write_line(summary_table(chosen))
         if reporter.verbosity >= 0:

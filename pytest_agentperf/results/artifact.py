@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.server_metrics import ServerSeries, ServerSummary
 
-LEADERBOARD = "leaderboard.json"
+REHEARSAL = "-rehearsal"
+"""Ends the name of every file and folder that a rehearsal leaves behind, so that none is taken for a measurement."""
 _PACKAGES = ("httptools", "httpx", "numpy", "orjson", "pyarrow", "pydantic", "pytest", "pytest-xdist")
+
+
+def leaderboard_name(*, rehearsal: bool) -> str:
+    """Return the name of the result document."""
+    return f"leaderboard{REHEARSAL if rehearsal else ''}.json"
 
 
 def store_phase(
@@ -35,11 +41,14 @@ def store_phase(
     facility: Sequence[PowerSeries] = (),
     *,
     server: ServerSeries | None = None,
+    rehearsal: bool = False,
 ) -> PhaseResult:
     """Write a phase's records and readings below `folder`; returns the result with their names and digests."""
     name = f"{result.phase:03d}-{result.kind}-{result.n_agents}"
     if result.kind == "warmup" and result.attempt:
         name += f"-{result.attempt}"
+    if rehearsal:
+        name += REHEARSAL
     # Apart, as pandas reads a folder of records whole.
     records = folder / "requests" / f"{name}.parquet"
     make_private(records.parent)
@@ -100,9 +109,9 @@ def _store_server(
 
 
 def write_leaderboard(folder: Path, leaderboard: Leaderboard, *, replace: bool = False) -> Path:
-    """Write `leaderboard.json`: complete, or not at all; `replace` that of an earlier part of the same run."""
+    """Write the result document: complete, or not at all; `replace` that of an earlier part of the same run."""
     make_private(folder)
-    path = folder / LEADERBOARD
+    path = folder / leaderboard_name(rehearsal=any(entry.rehearsal for entry in leaderboard.entries))
     with new_file(path, replace=replace) as file:
         file.write((leaderboard.model_dump_json(by_alias=True, indent=2) + "\n").encode())
     return path

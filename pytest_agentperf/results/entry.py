@@ -88,7 +88,9 @@ def build_entry(
         incomparable.append(f"deviations from the ruleset: {', '.join(d.rule for d in deviations)}")
     if not settings.ruleset.official:
         incomparable.append(f"the ruleset {settings.ruleset.id} is not an official one")
-    if simulated:
+    if settings.rehearsal:
+        incomparable.append("a rehearsal in virtual time: a model answered, not the system")
+    elif simulated:
         incomparable.append("simulated")
     incomparable += isolation_unverified
     incomparable += [
@@ -130,6 +132,7 @@ def build_entry(
         preflight={name: tuple(checks) for name, checks in preflight.items()},
         token_verification=token_verification,
         simulated=simulated,
+        rehearsal=settings.rehearsal,
         complete=_flag(unfinished),
         valid=_flag(invalid),
         comparable=_flag(incomparable),

@@ -22,6 +22,7 @@ def identity(settings: RunSettings, tier: str) -> dict[str, Scalar]:
         "agentperf.system": settings.system.name,
         "agentperf.tier": tier,
         "agentperf.ruleset": settings.ruleset.id,
+        "agentperf.rehearsal": str(settings.rehearsal).lower(),
     }
 
 

@@ -148,7 +148,7 @@ def summary_table(entries: Iterable[Entry]) -> str:
                 agents = f"≥{tier.passed_max}?"
             rows.append(
                 [
-                    entry.system["name"],
+                    shown_name(entry),
                     tier.tier.name,
                     f"{tier.tier.output_speed_p25_tok_s:g} tok/s, {tier.tier.ttft_p95_s:g} s",
                     agents,
@@ -164,10 +164,18 @@ def summary_table(entries: Iterable[Entry]) -> str:
     return render(rows)
 
 
+def shown_name(entry: Entry) -> str:
+    """Return the system's name as it stands before its figures: never without the mark of a rehearsal."""
+    name: str = entry.system["name"]
+    return f"{name} (SIMULATED)" if entry.rehearsal else name
+
+
 def notes(entry: Entry) -> list[str]:
     """Return what a reader of the numbers must know."""
     found = []
-    if entry.simulated:
+    if entry.rehearsal:
+        found.append("SIMULATED: a rehearsal in virtual time; these are figures of a model, not of hardware")
+    elif entry.simulated:
         found.append("simulated: these are figures of a model, not of hardware")
     if not entry.complete.value:
         found.append("incomplete: " + "; ".join(entry.complete.reasons))

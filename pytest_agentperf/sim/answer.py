@@ -118,8 +118,8 @@ class AnswerModel:
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], limits: Limits
     ) -> Answer:
         """Plan the answer to a conversation; `tools` is empty where no call is allowed."""
-        digest = blake2b(_last_turn(messages), digest_size=32, key=self._seed).digest()
-        natural = max(self._natural_length(digest), limits.min_tokens)
+        digest = self._digest(_last_turn(messages))
+        natural = max(self._length(digest), limits.min_tokens)
         planned = limits.max_tokens if limits.exact else natural
         tokens = min(planned, limits.max_tokens)
         reasoning = min(int(planned * self._config.reasoning_share), planned - 1)
@@ -138,7 +138,14 @@ class AnswerModel:
             call_id=f"call_{digest[16:].hex()}",
         )
 
-    def _natural_length(self, digest: bytes) -> int:
+    def natural_length(self, turn: bytes) -> int:
+        """Return the length of the answer to a turn that something else than its messages identifies."""
+        return self._length(self._digest(turn))
+
+    def _digest(self, turn: bytes) -> bytes:
+        return blake2b(turn, digest_size=32, key=self._seed).digest()
+
+    def _length(self, digest: bytes) -> int:
         uniform = (int.from_bytes(digest[:8], "little") + 0.5) / 2**64
         z = NormalDist().inv_cdf(min(max(uniform, 1e-12), 1 - 1e-12))
         length = math.exp(self._log_median + self._sigma * z)

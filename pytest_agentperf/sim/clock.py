@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+NS_PER_S = 1_000_000_000
+
+
+class Source(Protocol):
+    """Something that keeps its own events in order, as an engine does."""
+
+    def next_event_ns(self) -> int | None:
+        """Return when `fire` will next have something to do, None if only a call from outside changes that."""
+
+    def fire(self, now_ns: int) -> None:
+        """Do what is due by now."""
 
 
 class _Timer:
@@ -22,12 +33,13 @@ class _Timer:
 
 
 class VirtualClock:
-    """A `Clock` in which nothing takes time but waiting; equal inputs give equal orders of events."""
+    """A `Clock` and a `BlockingClock` in which nothing takes time but waiting; equal inputs give equal orders."""
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns
         self._queue: list[tuple[int, int, _Timer]] = []
-        self._order = count()
+        self._order = 0
+        self._sources: list[Source] = []
 
     def now_ns(self) -> int:
         """Return the virtual time."""
@@ -36,28 +48,43 @@ class VirtualClock:
     def call_at(self, when_ns: int, callback: Callable[[], None]) -> _Timer:
         """Run `callback` at `when_ns`; what is due at one moment runs in the order it was asked for."""
         timer = _Timer(callback)
-        heapq.heappush(self._queue, (max(when_ns, self._now_ns), next(self._order), timer))
+        self._order += 1
+        heapq.heappush(self._queue, (max(when_ns, self._now_ns), self._order, timer))
         return timer
+
+    def attach(self, source: Source) -> None:
+        """Run a source's events too, each before the callbacks of the same moment."""
+        self._sources.append(source)
+
+    def detach(self, source: Source) -> None:
+        """Leave a source alone from now on."""
+        self._sources.remove(source)
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much time pass, and everything happen that is due in it."""
+        self.run_until(self._now_ns + round(seconds * NS_PER_S))
 
     def run_until(self, when_ns: int) -> None:
         """Run everything that falls due up to `when_ns`, and let it be that time."""
-        while self._queue and self._queue[0][0] <= when_ns:
-            due_ns, _, timer = heapq.heappop(self._queue)
-            self._run(due_ns, timer)
+        queue = self._queue
+        pop = heapq.heappop
+        past_ns = when_ns + 1
+        while True:
+            due_ns = queue[0][0] if queue else past_ns
+            source = None
+            for other in self._sources:
+                other_ns = other.next_event_ns()
+                if other_ns is not None and (other_ns <= due_ns):
+                    due_ns, source = other_ns, other
+            if due_ns > when_ns:
+                break
+            if source is not None:
+                # What a source was asked between its events it may have found out already.
+                self._now_ns = max(self._now_ns, due_ns)
+                source.fire(self._now_ns)
+                continue
+            _, _, timer = pop(queue)
+            if (callback := timer.callback) is not None:
+                self._now_ns = due_ns
+                callback()
         self._now_ns = max(self._now_ns, when_ns)
-
-    def run_next(self) -> bool:
-        """Jump to the next due callback and run it; False if nothing is due any more."""
-        while self._queue:
-            due_ns, _, timer = heapq.heappop(self._queue)
-            if self._run(due_ns, timer):
-                return True
-        return False
-
-    def _run(self, due_ns: int, timer: _Timer) -> bool:
-        callback = timer.callback
-        if callback is None:
-            return False
-        self._now_ns = due_ns
-        callback()
-        return True

@@ -1,110 +1,157 @@
-"""Requests to an engine in the same process: the `InferenceClient` port without sockets."""
+"""Requests to an engine in the same process: the `InferenceClient` port without sockets, bodies or text."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.core.records import Answer, RequestKey
-from pytest_agentperf.sim.answer import AnswerModel
-from pytest_agentperf.sim.api import parse_chat
-from pytest_agentperf.sim.engine import Engine
-from pytest_agentperf.sim.events import EngineEvent, EngineRequest, EventKind
-from pytest_agentperf.sim.prompt import hash_prompt, render
-from pytest_agentperf.sim.pump import EnginePump
+from pytest_agentperf.core.records import Answer
+from pytest_agentperf.sim.events import EngineRequest, EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from pytest_agentperf.config.engine import EngineConfig
-    from pytest_agentperf.core.ports import Clock
-    from pytest_agentperf.sim.events import EngineStats
+    from pytest_agentperf.core.ports import Cancellable
+    from pytest_agentperf.core.records import RequestKey
+    from pytest_agentperf.core.token_table import TokenTable, TurnTokens
+    from pytest_agentperf.sim.clock import VirtualClock
+    from pytest_agentperf.sim.engine import Engine
+    from pytest_agentperf.sim.events import EngineEvent, EngineStats
+    from pytest_agentperf.sim.lengths import Lengths
 
 
 class EngineClient:
-    """Asks the same engine, with the same prompts and answers, as the simulated server does over HTTP."""
+    """Asks an engine as the simulated server would over HTTP, by numbers of tokens alone.
 
-    def __init__(self, config: EngineConfig, clock: Clock, build_body: Callable[[RequestKey], bytes]) -> None:
-        self._config = config
+    A `Source` of the clock's: the engine's events are passed on at their times.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: VirtualClock,
+        table: TokenTable,
+        lengths: Lengths,
+        *,
+        max_tokens: int,
+        context_tokens: int,
+    ) -> None:
+        """`max_tokens` is what a request asks for at most; `context_tokens` how much it and its prompt may be."""
+        self._engine = engine
         self._clock = clock
-        self._build_body = build_body
-        self._answers = AnswerModel(config)
-        # The server's first and last chunk fix TTFT and speed; those between change nothing.
-        engine = Engine(config, start_ns=clock.now_ns(), every_chunk=False, prefixes="blocks")
-        self._pump = EnginePump(engine, clock, self._on_event)
+        self._table = table
+        self._lengths = lengths
+        self._max_tokens = max_tokens
+        self._context_tokens = context_tokens
+        self._sessions: dict[int, _Session] = {}
+        self._session_id = 0
         self._exchanges: dict[int, _Exchange] = {}
-        self._next_id = 0
+        self._request_id = 0
+        self.next_event_ns = engine.next_event_ns
+        clock.attach(self)
 
-    def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> _Exchange:
+    def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> Cancellable:
         """Submit the request now; `on_answer` runs when its last token is out."""
-        body = self._build_body(key)
-        request = parse_chat(body)
-        prompt = hash_prompt(render(request.messages, request.tools), self._config.kv_block_tokens)
-        limits = request.limits(prompt.tokens, self._config.context_tokens)
-        plan = self._answers.plan(request.messages, request.tools if request.call_tools else (), limits)
-        self._next_id += 1
+        turn_number = key.turn
+        if turn_number == 0:
+            self._session_id += 1
+            session = self._sessions[key.agent] = _Session(
+                self._session_id, self._table.turns[key.trajectory], self._lengths.of(key)
+            )
+        else:
+            session = self._sessions[key.agent]
         now_ns = self._clock.now_ns()
-        exchange = _Exchange(self, self._next_id, on_answer, now_ns)
-        exchange.prompt_tokens, exchange.output_tokens = prompt.tokens, plan.tokens
-        exchange.finish_reason, exchange.body_bytes = plan.finish_reason, len(body)
-        self._exchanges[exchange.id] = exchange
-        self._pump.submit(
-            EngineRequest(
-                exchange.id,
-                prompt.tokens,
-                plan.tokens,
-                limits.max_tokens,
-                # What opens a conversation tells it from others.
-                session=prompt.block_hashes[0] if prompt.block_hashes else -exchange.id,
-                block_hashes=prompt.block_hashes,
-            ),
-            now_ns,
-        )
+        turn = session.turns[turn_number]
+        prompt = turn.prompt
+        planned = session.lengths[turn_number]
+        most = self._max_tokens
+        if self._lengths.exact and planned < most:
+            most = planned
+        if prompt + most > self._context_tokens:
+            refused = Answer(now_ns, now_ns, failure="http_4xx", status=400)
+            return self._clock.call_at(now_ns, partial(on_answer, refused))
+        self._request_id = id_ = self._request_id + 1
+        cut_off = planned > most or self._lengths.exact
+        self._exchanges[id_] = exchange = _Exchange(self, id_, on_answer, now_ns, prompt, cut_off)
+        self._engine.submit(EngineRequest(id_, prompt, planned, most, session.id, turn.shared), now_ns)
         return exchange
 
     def stats(self) -> EngineStats:
         """Return the engine's state now."""
-        return self._pump.stats()
+        return self._engine.stats(self._clock.now_ns())
 
     def close(self) -> None:
         """Call off what is in flight."""
-        for exchange in list(self._exchanges.values()):
-            exchange.cancel()
-        self._pump.close()
+        for id_ in list(self._exchanges):
+            self.cancel(id_)
+        self._clock.detach(self)
 
     def cancel(self, request_id: int) -> None:
         """Take a request out of the engine."""
         if self._exchanges.pop(request_id, None) is not None:
-            self._pump.cancel(request_id)
+            self._engine.cancel(request_id, self._clock.now_ns())
 
-    def _on_event(self, event: EngineEvent) -> None:
-        exchange = self._exchanges.get(event.request_id)
-        if exchange is None:
-            return
-        if event.kind is EventKind.SCHEDULED:
-            exchange.cached_tokens = event.amount
-        elif event.kind is EventKind.TOKENS:
-            exchange.t_first_ns = exchange.t_first_ns or event.time_ns
-        else:
-            del self._exchanges[event.request_id]
-            exchange.on_answer(exchange.answer(event))
+    def fire(self, now_ns: int) -> None:
+        """Pass on what the engine has done by now."""
+        for event in self._engine.advance(now_ns):
+            exchange = self._exchanges.get(event.request_id)
+            if exchange is None:
+                continue
+            kind = event.kind
+            if kind is EventKind.TOKENS:
+                if exchange.t_first_ns is None:
+                    exchange.t_first_ns = event.time_ns
+                    exchange.first_tokens = event.amount
+            elif kind is EventKind.SCHEDULED:
+                exchange.cached_tokens = event.amount
+            else:
+                del self._exchanges[event.request_id]
+                exchange.on_answer(exchange.answer(event))
+
+
+class _Session:
+    """One trajectory as one agent works through it: what a prefix cache can know it by."""
+
+    __slots__ = ("id", "lengths", "turns")
+
+    def __init__(self, id_: int, turns: Sequence[TurnTokens], lengths: Sequence[int]) -> None:
+        self.id = id_
+        self.turns = turns
+        self.lengths = lengths
 
 
 class _Exchange:
     """One request in the engine."""
 
-    prompt_tokens: int
-    output_tokens: int
-    body_bytes: int
-    finish_reason: str
+    __slots__ = (
+        "cached_tokens",
+        "client",
+        "cut_off",
+        "first_tokens",
+        "id",
+        "on_answer",
+        "prompt_tokens",
+        "t_first_ns",
+        "t_sent_ns",
+    )
 
     def __init__(
-        self, client: EngineClient, id_: int, on_answer: Callable[[Answer], None], now_ns: int
+        self,
+        client: EngineClient,
+        id_: int,
+        on_answer: Callable[[Answer], None],
+        now_ns: int,
+        prompt_tokens: int,
+        cut_off: bool,
     ) -> None:
         self.client = client
         self.id = id_
         self.on_answer = on_answer
         self.t_sent_ns = now_ns
+        self.prompt_tokens = prompt_tokens
+        self.cut_off = cut_off
         self.t_first_ns: int | None = None
+        self.first_tokens: int | None = None
         self.cached_tokens: int | None = None
 
     def cancel(self) -> None:
@@ -113,22 +160,26 @@ class _Exchange:
 
     def answer(self, event: EngineEvent) -> Answer:
         """Return what came back, as the HTTP client would have recorded it."""
+        end_ns = event.time_ns
         if event.kind is EventKind.REJECTED:
-            return Answer(
-                self.t_sent_ns, event.time_ns, failure="http_4xx", status=400, body_bytes=self.body_bytes
-            )
+            return Answer(self.t_sent_ns, end_ns, failure="http_4xx", status=400)
+        # By position, in the order of `Answer`: names cost a microsecond.
         return Answer(
-            t_sent_ns=self.t_sent_ns,
-            t_end_ns=event.time_ns,
-            status=200,
-            t_first_ns=self.t_first_ns,
-            t_last_ns=event.time_ns,
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached_tokens,
-            output_tokens=self.output_tokens,
-            first_chunk_tokens=1,
-            first_chunk_source="usage",
-            content_chunks=self.output_tokens,
-            finish_reason=self.finish_reason,
-            body_bytes=self.body_bytes,
+            self.t_sent_ns,
+            end_ns,
+            None,
+            None,
+            200,
+            None,
+            0,
+            self.t_first_ns,
+            end_ns,
+            self.prompt_tokens,
+            self.cached_tokens,
+            event.amount,
+            None,
+            self.first_tokens,
+            "usage",
+            event.amount,
+            "length" if self.cut_off else "stop",
         )

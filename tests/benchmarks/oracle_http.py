@@ -55,8 +55,7 @@ def main() -> int:
     args = parser.parse_args()
     right = True
     for shape in SHAPES:
-        nonces = [f"brute-{seed}" for seed in range(args.seeds)]
-        band = brute_force(shape, nonces)
+        band = brute_force(shape, args.seeds)
         print(
             f"{shape.name}: all pass up to {band.all_pass_up_to}, none from {band.none_pass_from}", flush=True
         )

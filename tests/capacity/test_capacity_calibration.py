@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from virtual_system import SHAPES, RunClock, VirtualPool, Watch, open_virtual, settings_for
+from virtual_system import SHAPES, Watch, open_virtual, settings_for, virtual_run
 
-from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.rehearsal import VirtualPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase import PhaseSpec
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.deployed import Deployed
-    from pytest_agentperf.encoding import EncodedDataset
+    from pytest_agentperf.tabulation import TabulatedDataset
 
 SPEED = SHAPES[0]
 
@@ -33,10 +33,10 @@ class Calibrated:
         self.broken = False
         self._errors = (ttft_s, speed)
         self._lag_s = lag_s
-        self.run = CapacityRun(settings_for(SPEED, nonce="cal"), Watch(), clock=RunClock(), open_=self._open)
+        self.run = virtual_run(settings_for(SPEED, nonce="cal"), Watch(), self._open)
 
     def _open(
-        self, name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+        self, name: str, settings: RunSettings, encode: Callable[[], TabulatedDataset], clock: BlockingClock
     ) -> Deployed:
         deployed = open_virtual(name, settings, encode, clock)
         deployed._measure_client = self._calibrate
@@ -82,7 +82,7 @@ def test_the_first_calibration_comes_before_the_first_request_and_larger_ones_wi
 
 def test_a_client_that_is_precise_changes_no_verdict() -> None:
     found = Calibrated().run.measure(SPEED.tier.name)
-    plain = CapacityRun(settings_for(SPEED, nonce="cal"), Watch(), clock=RunClock(), open_=open_virtual)
+    plain = virtual_run(settings_for(SPEED, nonce="cal"), Watch())
     assert found.agents == plain.measure(SPEED.tier.name).agents
 
 

@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from virtual_system import (
-    RunClock,
-    VirtualPool,
-    VirtualServer,
+    FailingServer,
     Watch,
     open_virtual,
     settings_for,
     shape,
+    virtual_run,
 )
 
-from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.journal import Event, PhaseFinished, PhaseStarted, parse_event
 from pytest_agentperf.core.slo import SloTier
+from pytest_agentperf.rehearsal import VirtualPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pytest_agentperf.capacity import CapacityRun
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.deployed import Deployed
-    from pytest_agentperf.encoding import EncodedDataset
+    from pytest_agentperf.tabulation import TabulatedDataset
 
 # Without jitter: the engine's noise goes on from phase to phase, and starts anew with the engine.
 SHAPE = shape("speed-bound", 60, 5, 20, step_base_ms=1.5, step_per_sequence_ms=3.0, jitter_cv=0.0)
@@ -61,16 +61,18 @@ class Crashing:
         self.left = times
 
     def __call__(
-        self, name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+        self, name: str, settings: RunSettings, encode: Callable[[], TabulatedDataset], clock: BlockingClock
     ) -> Deployed:
         deployed = open_virtual(name, settings, encode, clock)
         server, pool = deployed.server, deployed._open_pool()
-        assert isinstance(server, VirtualServer)
+        assert isinstance(server, FailingServer)
         assert isinstance(pool, VirtualPool)
 
         def stop_phase() -> RequestColumns:
+            assert pool.driver is not None
+            n_agents = pool.driver.spec.n_agents
             columns = VirtualPool.stop_phase(pool)
-            if pool.driver.spec.n_agents == CRASHES_AT and self.left:
+            if n_agents == CRASHES_AT and self.left:
                 self.left -= 1
                 columns.texts["failure"][0] = "cut"
                 server.health = "dead"
@@ -89,9 +91,7 @@ def measured(events: Sequence[Event], crashes: int, **changes: Any) -> tuple[Cap
         if isinstance(event, PhaseFinished)
         for reason in event.result.invalid
     )
-    with CapacityRun(
-        settings(**changes), Watch(), clock=RunClock(), open_=Crashing(crashes - already), journal=journal
-    ) as run:
+    with virtual_run(settings(**changes), Watch(), Crashing(crashes - already), journal=journal) as run:
         run.resume(events)
         for tier in ("slow", "fast"):
             run.measure(tier)
@@ -108,11 +108,16 @@ def plain(phase: PhaseResult, *, numbers: bool) -> dict[str, Any]:
     found = phase.model_dump(mode="json")
     for name in ("window_open_ns", "window_close_ns", "end_ns", "start_ns"):
         found[name] -= phase.start_ns
-    if found["server"] is not None:
-        # Differences of what a server adds up from its start: equal but for the last bits.
-        for name, value in found["server"].items():
-            found["server"][name] = round(value, 6) if isinstance(value, float) else value
+    # Differences of what a server or a meter adds up from its start: equal but for the last bits.
+    for part in ("server", "energy", "power"):
+        found[part] = rounded(found[part])
     return found if numbers else {**found, "phase": None}
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def probes(run: CapacityRun, *, numbers: bool = True) -> list[dict[str, Any]]:
@@ -121,7 +126,8 @@ def probes(run: CapacityRun, *, numbers: bool = True) -> list[dict[str, Any]]:
 
 def tiers(run: CapacityRun, *, numbers: bool = True) -> list[dict[str, Any]]:
     left_out = set() if numbers else {"published_phase"}
-    return [run.state.tiers[name].model_dump(mode="json", exclude=left_out) for name in ("slow", "fast")]
+    found = (run.state.tiers[name].model_dump(mode="json", exclude=left_out) for name in ("slow", "fast"))
+    return [{**tier, **{part: rounded(tier[part]) for part in ("energy", "normalisation")}} for tier in found]
 
 
 def ends(crashes: int, kind: type[Event]) -> list[int]:
@@ -178,7 +184,7 @@ def test_what_is_complete_opens_nothing() -> None:
     def refuse(*_: object) -> Deployed:
         raise AssertionError("opened")
 
-    with CapacityRun(settings(), Watch(), clock=RunClock(), open_=refuse) as run:
+    with virtual_run(settings(), Watch(), refuse) as run:
         run.resume(events)
         assert [run.measure(name).agents for name in ("slow", "fast")] == [
             whole.state.tiers[name].agents for name in ("slow", "fast")
@@ -198,7 +204,7 @@ def test_the_budget_is_that_of_all_parts_together() -> None:
     ):
         found = settings()
         object.__setattr__(found, "budget", found.budget._replace(**budget))
-        with CapacityRun(found, Watch(), clock=RunClock(), open_=open_virtual) as run:
+        with virtual_run(found, Watch()) as run:
             run.resume(part)
             result = run.measure("slow")
         assert not result.complete
@@ -211,7 +217,7 @@ def test_phases_of_another_search_are_refused() -> None:
     _, events = undisturbed(0)
     found = settings()
     object.__setattr__(found, "start", 2)
-    run = CapacityRun(found, Watch(), clock=RunClock(), open_=open_virtual)
+    run = virtual_run(found, Watch())
     with pytest.raises(
         ConfigError, match="phase 1 is ramp at 1 agents, where the search of slow wants ramp at 2"
     ):

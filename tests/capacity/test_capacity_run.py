@@ -8,20 +8,19 @@ import pytest
 from virtual_system import (
     DEMO_SET,
     SHAPES,
-    RunClock,
+    FailingServer,
     Shape,
-    VirtualPool,
-    VirtualServer,
     Watch,
     open_virtual,
     settings_for,
+    virtual_run,
 )
 
-from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.core.errors import EndpointError, LoadError
 from pytest_agentperf.core.slo import SloTier
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.dataset import open_dataset
+from pytest_agentperf.rehearsal import VirtualPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.deployed import Deployed, PhaseRun
-    from pytest_agentperf.encoding import EncodedDataset
+    from pytest_agentperf.tabulation import TabulatedDataset
 
 SPEED = SHAPES[0]
 FAST = SloTier(name="fast", output_speed_p25_tok_s=180, ttft_p95_s=5)
@@ -48,15 +47,15 @@ class Rig:
         self.watch = watch or Watch()
         self.opened = 0
         self.settings = settings_for(shape, *tiers, nonce="rig", **overrides)
-        self.run = CapacityRun(self.settings, self.watch, clock=RunClock(), open_=self.open)
+        self.run = virtual_run(self.settings, self.watch, self.open)
         self.after_start: Callable[[PhaseSpec, Rig], None] = lambda spec, rig: None
 
     def open(
-        self, name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+        self, name: str, settings: RunSettings, encode: Callable[[], TabulatedDataset], clock: BlockingClock
     ) -> Deployed:
         self.opened += 1
         deployed = open_virtual(name, settings, encode, clock)
-        assert isinstance(deployed.server, VirtualServer)
+        assert isinstance(deployed.server, FailingServer)
         self.server = deployed.server
         self.deployed = deployed
         pool = deployed._open_pool()
@@ -195,7 +194,7 @@ def test_a_phase_before_the_server_stays_away_is_kept() -> None:
     original = rig.open
 
     def open_(
-        name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+        name: str, settings: RunSettings, encode: Callable[[], TabulatedDataset], clock: BlockingClock
     ) -> Deployed:
         deployed = original(name, settings, encode, clock)
         rig.server.revive = gone  # type: ignore[method-assign]

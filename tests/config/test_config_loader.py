@@ -240,12 +240,6 @@ SYSTEM_CASES = {
         "`endpoint.builtin: sim` needs a `simulate:` block",
         "correct it there",
     ),
-    "engine without simulation": (
-        SYSTEM + "    simulate: {step_base_ms: 3}\n",
-        "  main:",
-        "`simulate:` goes with `endpoint.builtin: sim` only",
-        "correct it there",
-    ),
     "simulated power of a real endpoint": (
         SYSTEM + "    power: {source: sim}\n",
         "  main:",

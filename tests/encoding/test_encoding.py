@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from virtual_system import DEMO_SET, SHAPES, RunClock, Watch, open_virtual, settings_for
+from virtual_system import DEMO_SET, SHAPES, Watch, demo_set, open_virtual, settings_for
 
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.clock import NS_PER_S
@@ -17,11 +17,16 @@ from pytest_agentperf.dataset import DatasetStore
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.segment_writer import SegmentWriter
 from pytest_agentperf.load.segments import Segments
+from pytest_agentperf.sim.clock import VirtualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.core.trajectory import Trajectory
+    from pytest_agentperf.deployed import Deployed
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +147,14 @@ def test_who_waits_is_told_every_two_seconds(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_run_encodes_once_and_removes_it_at_its_end(place: Path) -> None:
     settings = settings_for(SHAPES[0], nonce="n", warmup_agents=0)
-    with CapacityRun(settings, Watch(), clock=RunClock(), open_=open_virtual) as run:
+
+    def open_(
+        name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+    ) -> Deployed:
+        encode()
+        return open_virtual(name, settings, lambda: demo_set(settings, print), clock)
+
+    with CapacityRun(settings, Watch(), clock=VirtualClock(), open_=open_) as run:
         run.run_fixed("all", 1)
         (folder,) = place.iterdir()
         run.run_fixed("all", 2)

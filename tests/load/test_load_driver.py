@@ -81,15 +81,7 @@ class System:
 
     def run_until(self, until_ns: int) -> None:
         """Run everything that is due up to and including `until_ns`."""
-        reached = False
-
-        def stop() -> None:
-            nonlocal reached
-            reached = True
-
-        self.clock.call_at(until_ns + 1, stop)
-        while not reached:
-            assert self.clock.run_next()
+        self.clock.run_until(until_ns)
 
     def sent(self, agent: int) -> list[tuple[int, int, str, int]]:
         return [
@@ -235,8 +227,7 @@ def test_stop_calls_everything_off() -> None:
     columns = system.driver.stop()
     sent = len(system.client.sent)
     assert (sent, system.client.cancelled) == (5, 5)
-    while system.clock.run_next():
-        pass
+    system.run_until(60_000 * MS)
     assert len(system.client.sent) == sent
     assert len(columns) == 0
     assert system.driver.take_events().in_flight == 0

@@ -6,17 +6,18 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from virtual_system import SHAPES, Band, Shape, brute_force, run_phase, search
+from virtual_system import SHAPES, Shape, brute_force, run_phase, search
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.metrics import PhaseMetrics
+    from pytest_agentperf.core.pass_curve import PassCurve
 
 BRUTE_FORCE_SEEDS = 5
 
 
 @cache
-def band(shape: Shape) -> Band:
-    return brute_force(shape, [f"brute-{seed}" for seed in range(BRUTE_FORCE_SEEDS)])
+def band(shape: Shape) -> PassCurve:
+    return brute_force(shape, BRUTE_FORCE_SEEDS)
 
 
 def metrics(shape: Shape, n_agents: int, nonce: str) -> PhaseMetrics:
@@ -28,6 +29,8 @@ def metrics(shape: Shape, n_agents: int, nonce: str) -> PhaseMetrics:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_brute_force_finds_an_edge(shape: Shape) -> None:
     found = band(shape)
+    assert found.low <= found.crossing <= found.high
+    assert found.all_pass_up_to <= found.capacity < found.none_pass_from
     assert 1 <= found.all_pass_up_to < found.none_pass_from <= shape.n_max
 
 

@@ -5,6 +5,7 @@ The run is the product's own, `CapacityRun` with all that is in it; only server,
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -14,30 +15,24 @@ from pytest_agentperf.config.run import RunOptions, RunSettings, settle
 from pytest_agentperf.config.suite import Suite
 from pytest_agentperf.config.system import System
 from pytest_agentperf.core.slo import SloTier
-from pytest_agentperf.core.verdict import Verdict
-from pytest_agentperf.deployed import Deployed, PhaseRun
-from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
-from pytest_agentperf.load.driver import Driver
-from pytest_agentperf.load.segments import Segments
-from pytest_agentperf.power.metering import Metering
-from pytest_agentperf.power.none import NoPowerSampler
+from pytest_agentperf.oracle import Oracle
+from pytest_agentperf.rehearsal import VirtualServer, open_rehearsed
 from pytest_agentperf.sim.clock import VirtualClock
-from pytest_agentperf.sim.engine_metrics import EngineMetrics
-from pytest_agentperf.sim.transport import EngineClient
+from pytest_agentperf.tabulation import TabulatedDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-    from pytest_agentperf.core.kept import KeptAnswer
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
-    from pytest_agentperf.core.phase import PhaseEvents, PhaseKind, PhaseSpec, PhaseStatus
-    from pytest_agentperf.core.ports import BlockingClock
+    from pytest_agentperf.core.pass_curve import PassCurve
+    from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
+    from pytest_agentperf.core.ports import BlockingClock, Journal
     from pytest_agentperf.core.records import RequestColumns
-    from pytest_agentperf.encoding import EncodedDataset
+    from pytest_agentperf.deployed import Deployed, PhaseRun
+    from pytest_agentperf.sim.engine import Engine
 
 DEMO_SET = Path(__file__).parents[2] / "fixtures" / "datasets" / "demo-v1"
-NS_PER_S = 1_000_000_000
 
 
 class Shape(NamedTuple):
@@ -115,32 +110,15 @@ def settings_for(shape: Shape, *tiers: SloTier, nonce: str | None = None, **over
     return settle(suite, Path("suite.yaml"), system, Path("sim.yaml"), options, start=Path.cwd())
 
 
-class RunClock:
-    """A `BlockingClock` in virtual time."""
+class FailingServer(VirtualServer):
+    """A virtual server that tests make fail."""
 
-    def __init__(self) -> None:
-        self.virtual = VirtualClock()
-
-    def now_ns(self) -> int:
-        return self.virtual.now_ns()
-
-    def sleep(self, seconds: float) -> None:
-        self.virtual.run_until(self.now_ns() + round(seconds * NS_PER_S))
-
-
-class VirtualServer:
-    """A `Server` that is always there; tests make it fail."""
-
-    simulated = True
-    url = "virtual://"
-
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine, clock: VirtualClock) -> None:
+        super().__init__(engine, clock)
         self.revivals = 0
         self.resets: list[tuple[str, ...]] = []
         self.health: Literal["alive", "dead", "unreachable"] = "alive"
         self.in_flight = 0.0
-
-    def start(self) -> None: ...
 
     def state(self) -> Literal["alive", "dead", "unreachable"]:
         return self.health
@@ -158,79 +136,40 @@ class VirtualServer:
     def log_tail(self) -> tuple[str, ...]:
         return ("out of memory",) if self.health == "dead" else ()
 
-    def stop(self) -> None: ...
-
-
-class VirtualPool:
-    """A `LoadPool` whose one worker lives in virtual time."""
-
-    def __init__(
-        self, clock: RunClock, client: EngineClient, bodies: BodyBuilder, segments: Segments
-    ) -> None:
-        self._clock = clock
-        self._client = client
-        self._bodies = bodies
-        self._segments = segments
-        self.health: dict[str, Any] = {"workers": 1}
-
-    def start_phase(self, spec: PhaseSpec) -> int:
-        self._bodies.nonce = spec.nonce
-        self.driver = Driver(
-            spec,
-            range(spec.n_agents),
-            clock=self._clock.virtual,
-            client=self._client,
-            tool_delays_ns=self._segments.tool_delays_ns,
-        )
-        self.driver.start(self._clock.now_ns())
-        return self._clock.now_ns()
-
-    def poll(self, timeout_s: float) -> PhaseEvents:
-        self._clock.sleep(timeout_s)
-        return self.driver.take_events()
-
-    def close_window(self, close_ns: int) -> None:
-        self.driver.close_window(close_ns)
-
-    def stop_phase(self) -> RequestColumns:
-        return self.driver.stop()
-
-    def kept_answers(self) -> list[KeptAnswer]:
-        return []
-
-    def describe(self) -> Mapping[str, Any]:
-        return self.health
-
-    def close(self) -> None: ...
-
 
 def open_virtual(
-    name: str, settings: RunSettings, encode: Callable[[], EncodedDataset], clock: BlockingClock
+    name: str, settings: RunSettings, encode: Callable[[], TabulatedDataset], clock: BlockingClock
 ) -> Deployed:
-    """Open a deployment whose engine lives in this process."""
-    assert isinstance(clock, RunClock)
-    engine = settings.system.deployments[name].simulate
-    assert engine is not None
-    # The nonce seeds answers and jitter too, so that seeds differ in more than their prefixes.
-    engine = engine.model_copy(update={"seed": sum(settings.nonce.encode())})
-    rules = settings.ruleset
-    dataset = encode()
-    segments = Segments(dataset.folder)
-    bodies = BodyBuilder(
-        segments, BodyRules("sim", {}, rules.max_tokens, rules.output_length), settings.nonce
+    """Open a rehearsal's deployment with one pool for all its phases, and a server that can fail."""
+    assert isinstance(clock, VirtualClock)
+    deployed = open_rehearsed(name, settings, encode, clock)
+    assert isinstance(deployed.server, VirtualServer)
+    deployed.server = FailingServer(deployed.server._engine, clock)
+    pool = deployed._open_pool()
+    deployed._open_pool = lambda: pool
+    return deployed
+
+
+def virtual_run(
+    settings: RunSettings,
+    observer: Watch,
+    open_: Callable[..., Deployed] = open_virtual,
+    journal: Journal | None = None,
+) -> CapacityRun:
+    return CapacityRun(
+        settings, observer, clock=VirtualClock(), open_=open_, encode=demo_set, journal=journal
     )
-    client = EngineClient(engine, clock.virtual, bodies.build)
-    pool = VirtualPool(clock, client, bodies, segments)
-    return Deployed(
-        name,
-        settings,
-        server=VirtualServer(),
-        open_pool=lambda: pool,
-        open_metering=lambda: Metering(NoPowerSampler(), n_accelerators=engine.accelerators),
-        trajectories=dataset.prepared.ids,
-        clock=clock,
-        server_metrics=EngineMetrics(client, clock.virtual),
+
+
+@cache
+def _demo_set(max_tokens: int, context_tokens: int) -> TabulatedDataset:
+    return TabulatedDataset(
+        DEMO_SET, max_prompt_tokens=context_tokens - max_tokens - 128, history_reasoning="all"
     )
+
+
+def demo_set(settings: RunSettings, on_progress: Callable[[int, int], None]) -> TabulatedDataset:
+    return _demo_set(settings.ruleset.max_tokens, settings.suite.max_context_tokens)
 
 
 class Watch:
@@ -254,32 +193,17 @@ class Watch:
 
 def run_phase(shape: Shape, n_agents: int, *, nonce: str) -> PhaseResult:
     settings = settings_for(shape, nonce=nonce, warmup_agents=0)
-    with CapacityRun(settings, Watch(), clock=RunClock(), open_=open_virtual) as run:
+    with virtual_run(settings, Watch()) as run:
         return run.run_fixed("all", n_agents)
 
 
 def search(shape: Shape, *, nonce: str) -> TierResult:
-    with CapacityRun(settings_for(shape, nonce=nonce), Watch(), clock=RunClock(), open_=open_virtual) as run:
+    with virtual_run(settings_for(shape, nonce=nonce), Watch()) as run:
         return run.measure(shape.tier.name)
 
 
-class Band(NamedTuple):
-    """What brute force over N and seeds says of a capacity."""
-
-    all_pass_up_to: int
-    none_pass_from: int
-
-    def contains(self, agents: int, *, step: int = 1) -> bool:
-        """Return whether a search's answer is right: within a step of a sharp edge, inside the band otherwise."""
-        return self.all_pass_up_to - step <= agents < self.none_pass_from + step
-
-
-def brute_force(shape: Shape, nonces: Iterable[str]) -> Band:
-    nonces = list(nonces)
-    passes = {
-        n: sum(run_phase(shape, n, nonce=nonce).verdicts[0].verdict is Verdict.PASS for nonce in nonces)
-        for n in range(1, shape.n_max + 1)
-    }
-    all_pass = next((n - 1 for n in passes if passes[n] < len(nonces)), shape.n_max)
-    none_pass = next((n + 1 for n in reversed(passes) if passes[n]), 1)
-    return Band(all_pass, none_pass)
+def brute_force(shape: Shape, seeds: int) -> PassCurve:
+    """Return what the oracle says of every number of agents up to the shape's last."""
+    settings = settings_for(shape)
+    oracle = Oracle(settings, shape.tier.name, tabulate=demo_set)
+    return oracle.curve(range(1, shape.n_max + 1), seeds)

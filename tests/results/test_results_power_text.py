@@ -47,6 +47,7 @@ def entry(energy: WindowEnergy = ENERGY, **power: Any) -> Entry:
         SimpleNamespace(
             system={"name": "box"},
             simulated=False,
+            rehearsal=False,
             complete=yes,
             valid=yes,
             comparable=yes,

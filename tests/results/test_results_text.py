@@ -125,6 +125,7 @@ def test_explain_names_the_constraint_the_reason_and_contradictions() -> None:
 
 def test_summary_marks_what_is_only_a_bound() -> None:
     entry = SimpleNamespace(
+        rehearsal=False,
         system={"name": "box"},
         tiers=[
             tier_result(),
@@ -190,6 +191,7 @@ ENTRY = cast(
     SimpleNamespace(
         comparable=SimpleNamespace(value=False),
         simulated=True,
+        rehearsal=False,
         dataset=SimpleNamespace(digest="d"),
         phases=(),
         token_verification=TokenVerification(),

@@ -1,0 +1,50 @@
+"""What a dataset's requests weigh: tokens and tool delays per turn, all that a rehearsal needs of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PREFIX_TOKENS = 80
+"""Of the isolation prefix: 128 hex characters, of which tokenizers make one token per 1.5 to 2."""
+
+
+class TurnTokens(NamedTuple):
+    """One request."""
+
+    prompt: int
+    """With the isolation prefix."""
+    shared: int
+    """Leading tokens that an earlier turn of the trajectory sent too: what a prefix cache can have."""
+    output: int | None
+    """The recorded answer's, None where it was not recorded."""
+
+
+class TokenTable:
+    """The turns of every trajectory, and the tool delay after each."""
+
+    def __init__(
+        self,
+        turns: Mapping[str, Sequence[TurnTokens]],
+        tool_delays_ns: Mapping[str, Sequence[int]],
+        *,
+        estimated: int,
+    ) -> None:
+        """`estimated`: of how many turns the prompt was not recorded, and its tokens were estimated from bytes."""
+        self.turns = dict(turns)
+        self.estimated = estimated
+        self._tool_delays_ns = dict(tool_delays_ns)
+
+    def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
+        """Return the delay after each turn of a trajectory."""
+        return self._tool_delays_ns[trajectory]
+
+    def without_output(self) -> tuple[str, int] | None:
+        """Return the first turn, as trajectory and number in it, whose answer's length was not recorded."""
+        for trajectory, turns in self.turns.items():
+            for number, turn in enumerate(turns):
+                if turn.output is None:
+                    return trajectory, number
+        return None

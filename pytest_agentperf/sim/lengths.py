@@ -1,0 +1,113 @@
+"""How long the answers of a rehearsal are: as recorded, with the spread of sampling, or as the simulated server's."""
+
+from __future__ import annotations
+
+import math
+import random
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_agentperf.core.assignment import isolation_prefix
+from pytest_agentperf.core.errors import DatasetError
+from pytest_agentperf.sim.answer import AnswerModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_agentperf.config.engine import EngineConfig
+    from pytest_agentperf.core.records import RequestKey
+    from pytest_agentperf.core.token_table import TokenTable
+
+SAMPLING_CV = 0.2
+"""How much an answer's length varies when the same request is sampled again; no source gives it, so it is assumed."""
+_FACTORS = 4_096
+
+
+class Lengths(Protocol):
+    """Says how many tokens each answer would have if nothing cut it off."""
+
+    exact: bool
+    """Whether requests ask for just so many."""
+
+    def of(self, key: RequestKey) -> Sequence[int]:
+        """Return the lengths of all turns of the trajectory that `key` begins."""
+
+
+class ExactLengths:
+    """As recorded, to the token."""
+
+    exact = True
+
+    def __init__(self, table: TokenTable) -> None:
+        """Raise DatasetError unless every length was recorded."""
+        if turn := table.without_output():
+            raise DatasetError(
+                "no recorded output length",
+                where=f"trajectory {turn[0]!r}, turn {turn[1]}",
+                remedy="use the output length `natural`, or a dataset with recorded lengths",
+            )
+        self._lengths = {
+            trajectory: [max(1, turn.output or 1) for turn in turns]
+            for trajectory, turns in table.turns.items()
+        }
+
+    def of(self, key: RequestKey) -> Sequence[int]:
+        """Return the recorded lengths."""
+        return self._lengths[key.trajectory]
+
+
+class DrawnLengths:
+    """As the simulated server draws them: by the engine's distribution, the same for a turn in every phase."""
+
+    exact = False
+
+    def __init__(self, table: TokenTable, config: EngineConfig) -> None:
+        self._table = table
+        self._answers = AnswerModel(config)
+        self._known: dict[str, list[int]] = {}
+
+    def of(self, key: RequestKey) -> Sequence[int]:
+        """Return the lengths, drawn when they are first asked for."""
+        known = self._known.get(key.trajectory)
+        if known is None:
+            turns = range(len(self._table.turns[key.trajectory]))
+            known = self._known[key.trajectory] = [
+                self._answers.natural_length(f"{key.trajectory} {turn}".encode()) for turn in turns
+            ]
+        return known
+
+
+class SampledLengths:
+    """The recorded lengths times a lognormal factor of mean 1, seeded as the isolation prefix is.
+
+    Where no length was recorded, it is drawn as the simulated server draws it.
+    """
+
+    exact = False
+
+    def __init__(self, table: TokenTable, config: EngineConfig, *, nonce: str) -> None:
+        self._table = table
+        self._drawn = DrawnLengths(table, config)
+        self._nonce = nonce
+        sigma = math.sqrt(math.log1p(SAMPLING_CV**2))
+        normal = NormalDist()
+        factors = [
+            math.exp(sigma * normal.inv_cdf((i + 0.5) / _FACTORS) - sigma**2 / 2) for i in range(_FACTORS)
+        ]
+        random.Random(nonce).shuffle(factors)
+        # Twice, so that every trajectory takes its factors as one slice.
+        self._factors = factors + factors
+
+    def of(self, key: RequestKey) -> Sequence[int]:
+        """Return the recorded lengths, varied."""
+        turns = self._table.turns[key.trajectory]
+        prefix = isolation_prefix(self._nonce, key.phase, key.attempt, key.agent, key.ordinal)
+        begin = int(prefix[:8], 16) % _FACTORS
+        factors = self._factors[begin : begin + len(turns)]
+        if len(factors) < len(turns):
+            factors = [self._factors[(begin + i) % _FACTORS] for i in range(len(turns))]
+        drawn = self._drawn.of(key) if any(turn.output is None for turn in turns) else ()
+        return [
+            drawn[i] if turn.output is None else max(1, round(turn.output * factor))
+            for i, (turn, factor) in enumerate(zip(turns, factors, strict=True))
+        ]
