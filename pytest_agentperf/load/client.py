@@ -18,6 +18,7 @@ from pytest_agentperf.load.answer import answer_of
 from pytest_agentperf.load.connection import Connection
 from pytest_agentperf.load.keeping import KeptResponse
 from pytest_agentperf.load.response import Response
+from pytest_agentperf.load.reuse import Reuse
 from pytest_agentperf.load.shape import Shapes
 from pytest_agentperf.tls import ssl_context
 
@@ -63,8 +64,12 @@ class HttpClient:
         *,
         counter: TokenCounter | None = None,
         keeper: AnswerKeeper | None = None,
+        keeps_connections: bool = False,
     ) -> None:
-        """Resolve the host; where that fails, every request will say so."""
+        """Resolve the host; where that fails, every request will say so.
+
+        `keeps_connections`: it is known that the server keeps them open; otherwise that is found out first.
+        """
         self.loop = loop
         self.timeouts = timeouts
         self.counter = counter
@@ -78,6 +83,7 @@ class HttpClient:
         self._head = _head(target, self.host, self.port, parts.path)
         self._secrets = list(target.headers.values())
         self._idle: dict[int, Connection] = {}
+        self._reuse = Reuse(loop, trusted=keeps_connections)
         self._in_flight: set[Exchange] = set()
         self.closed = False
         self.addresses: Addresses | None = None
@@ -111,6 +117,7 @@ class HttpClient:
         self._watchdog.cancel()
         for exchange in list(self._in_flight):
             exchange.cancel()
+        self._reuse.close()
         for connection in self._idle.values():
             connection.abort()
         self._idle.clear()
@@ -118,8 +125,12 @@ class HttpClient:
     def ended(self, exchange: Exchange, connection: Connection | None) -> None:
         """Take a finished exchange and keep its connection, if it may carry another request."""
         self._in_flight.discard(exchange)
-        if connection is not None and connection.open:
+        if connection is None or not connection.open:
+            return
+        if self._reuse.trusted:
             self._idle[exchange.key.agent] = connection
+        else:
+            self._reuse.put_aside(connection)
 
     def keep(self, exchange: Exchange) -> None:
         """Keep a whole answer that is in the sample."""

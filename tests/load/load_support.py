@@ -319,11 +319,18 @@ def connected(
     counter: TokenCounter | None = None,
     build_body: Callable[[RequestKey], bytes] | None = None,
     keeper: AnswerKeeper | None = None,
+    keeps_connections: bool = True,
     **target: Any,
 ) -> Iterator[Client]:
     loop = Loop()
     http = HttpClient(
-        loop, Target(url, **target), build_body or body, timeouts, counter=counter, keeper=keeper
+        loop,
+        Target(url, **target),
+        build_body or body,
+        timeouts,
+        counter=counter,
+        keeper=keeper,
+        keeps_connections=keeps_connections,
     )
     try:
         yield Client(http)
