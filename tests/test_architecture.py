@@ -30,6 +30,8 @@ COMPOSED = {
     "preflight",
     "rehearsal",
     "tabulation",
+    "twin",
+    "twin_results",
     "validity",
     "verification",
     "worker",
@@ -69,6 +71,8 @@ ALLOWED: dict[str, set[str]] = {
     "rehearsal": {"", *BELOW_SIBLINGS, *SIBLINGS, "capacity", "deployed", "opening", "tabulation"},
     "oracle": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "planning": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+    "twin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
+    "twin_results": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
 }
 CORE_MAY_IMPORT = {"numpy", "pydantic", "pytest_agentperf"}
 CORE_MUST_NOT_IMPORT = {

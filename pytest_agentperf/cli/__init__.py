@@ -16,6 +16,7 @@ from pytest_agentperf import __version__
 # One module per command; each has `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
 _COMMANDS = (
     "calibrate",
+    "calibrate-twin",
     "dataset",
     "doctor",
     "init",
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"agentperf {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in _COMMANDS:
-        module = import_module(f"pytest_agentperf.cli.{name}")
+        module = import_module(f"pytest_agentperf.cli.{name.replace('-', '_')}")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

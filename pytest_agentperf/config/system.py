@@ -238,6 +238,8 @@ class System(_Model):
     accelerator: Accelerator
     submitter: Submitter
     price: Price | None = None
+    projection: bool = False
+    """Whether the models of it rest on no published result; whatever is simulated with them says so."""
     ruleset: str | None = None
     """Overrules the suite's ruleset."""
     overrides: dict[str, Any] = Field(default_factory=dict)

@@ -86,6 +86,10 @@ def build_entry(
     incomparable = []
     if deviations:
         incomparable.append(f"deviations from the ruleset: {', '.join(d.rule for d in deviations)}")
+    if simulated and settings.system.projection:
+        incomparable.append(
+            "a projection: no result of this system is published that its model could be fitted to"
+        )
     if not settings.ruleset.official:
         incomparable.append(f"the ruleset {settings.ruleset.id} is not an official one")
     if settings.rehearsal:

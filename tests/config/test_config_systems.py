@@ -12,6 +12,7 @@ from pytest_agentperf.config.suite import load_suite
 from pytest_agentperf.config.system import System, load_system
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.ruleset import RULESETS
+from pytest_agentperf.sim.engine.parameters import plan_deployment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,9 @@ HARDWARE = {
     "mi355x": ("AMD", 8, None, 288, 1400),
 }
 
+# Systems of which nothing is published.
+PROJECTED = {"mi300x", "tpu_v6e", "trainium2", "vera_rubin", "sram_only"}
+
 
 def write(tmp_path: Path, text: str) -> System:
     (tmp_path / "box.yaml").write_text(text, encoding="utf-8")
@@ -32,7 +36,7 @@ def write(tmp_path: Path, text: str) -> System:
 
 
 def test_bundled_systems() -> None:
-    assert set(FILES) == {"sim", *HARDWARE}
+    assert set(FILES) == {"sim", *HARDWARE, *PROJECTED}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -74,6 +78,33 @@ def test_hardware(name: str) -> None:
     one = {f"AGENTPERF_{name.upper()}_URL"}
     each = {f"AGENTPERF_GB300_TIER{i}_URL" for i in (1, 2, 3)}
     assert variables == (each if name == "gb300" else one)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_projection_says_so_and_expects_nothing(name: str) -> None:
+    system = load_system(FILES[name])
+    assert system.projection is (name in PROJECTED)
+    assert ("projection without published data" in system.title) is system.projection
+    if system.projection:
+        assert system.accelerator.source
+        for deployment in system.deployments.values():
+            assert "PROJECTION WITHOUT PUBLISHED DATA" in str(deployment.serving.notes)
+            assert all(tier.expected_agents is None for tier in (deployment.tiers or {}).values())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_models_hold_what_their_deployment_has(name: str) -> None:
+    for key, deployment in load_system(FILES[name]).deployments.items():
+        if deployment.simulate is None:
+            assert key == "v4-pro-tier3"
+            continue
+        plan = plan_deployment(
+            deployment.simulate.model_copy(update={"accelerators": deployment.allocated_accelerators})
+        )
+        assert plan.main.replicas * plan.main.ranks <= deployment.allocated_accelerators
+        if name in HARDWARE:
+            peak_w = load_system(FILES[name]).accelerator.rated_power_w
+            assert deployment.simulate.power_peak_w == peak_w
 
 
 def test_published_expectations() -> None:
@@ -197,4 +228,4 @@ def test_unknown_system(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown system 'tpu'") as caught:
         find_system_file("tpu", start=tmp_path)
     assert caught.value.where == "--system"
-    assert "b300, gb300, h200, mi355x, sim" in str(caught.value.remedy)
+    assert "b300, gb300, h200, mi300x, mi355x, sim" in str(caught.value.remedy)
