@@ -30,13 +30,14 @@ from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResu
 from pytest_agentperf.core.run_state import RunState
 from pytest_agentperf.core.search import CapacitySearch, SearchRules
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
+from pytest_agentperf.interruption import BrokenOff, Interrupted, StopRequest
 from pytest_agentperf.opening import NotRunnable, encoded_dataset, open_deployment
 from pytest_agentperf.results.accuracy import asked
 from pytest_agentperf.results.artifact import software_versions
 from pytest_agentperf.results.tier_result import tier_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from pytest_agentperf.config.run import RunSettings
@@ -94,11 +95,13 @@ class CapacityRun:
         open_: Opener = open_deployment,
         encode: Encoder = encoded_dataset,
         journal: Journal | None = None,
+        stop: StopRequest | None = None,
     ) -> None:
         self.settings = settings
         self.state = RunState(self._new_search)
         self._journal = journal or NoJournal()
         self._observer = observer
+        self._stop = stop or StopRequest()
         self._clock = clock or RealClock()
         self._open_deployment = open_
         self._encode_dataset = encode
@@ -347,17 +350,16 @@ class CapacityRun:
         number, warmup_attempt = self.state.number_for(deployment.name, warmup=kind == "warmup")
         attempt = attempt if warmup_attempt is None else warmup_attempt
         # Told first: whatever becomes of the phase, no other one has its isolation prefixes.
-        self._tell(
-            PhaseStarted(
-                phase=number,
-                attempt=attempt,
-                kind=kind,
-                deployment=deployment.name,
-                n_agents=n_agents,
-                tier=tier,
-                elapsed_s=self._elapsed_s(),
-            )
+        started = PhaseStarted(
+            phase=number,
+            attempt=attempt,
+            kind=kind,
+            deployment=deployment.name,
+            n_agents=n_agents,
+            tier=tier,
+            elapsed_s=self._elapsed_s(),
         )
+        self._tell(started)
         self._observer.phase_started(kind, n_agents, deployment.name)
         spent = _Spent(self._over_budget)
         try:
@@ -374,15 +376,22 @@ class CapacityRun:
                     crashed_before=(deployment.name, n_agents) in self.state.crashes,
                     on_status=self._observer.phase_status,
                     spent=spent,
+                    stop=self._stop,
                 )
             run = run._replace(result=self._observer.phase_finished(run))
         except BaseException as error:
+            digests: Mapping[str, str] = {}
+            if isinstance(error, Interrupted):
+                spent.tokens += error.tokens
+                if error.columns is not None:
+                    digests = self._stop.keep(BrokenOff(started, error.columns))
             broken_off = PhaseBrokenOff(
                 phase=number,
                 attempt=attempt,
                 reason=type(error).__name__,
                 tokens=spent.tokens,
                 elapsed_s=self._elapsed_s(),
+                digests=dict(digests),
             )
             # A full disk broke it off, perhaps; what did is what matters.
             with contextlib.suppress(LoadError):
@@ -393,6 +402,8 @@ class CapacityRun:
         self._tell(
             PhaseFinished(tier=tier, tokens=run.tokens, elapsed_s=self._elapsed_s(), result=run.result)
         )
+        # Asked too late to break this phase off; there is no next one.
+        self._stop.check()
         return run
 
     def _elapsed_s(self) -> float:

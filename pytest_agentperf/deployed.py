@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -16,6 +17,7 @@ from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.server_metrics import summarise
 from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
+from pytest_agentperf.interruption import Interrupted, StopRequest
 from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons
 
 if TYPE_CHECKING:
@@ -148,15 +150,17 @@ class Deployed:
         crashed_before: bool,
         on_status: Callable[[PhaseStatus], None],
         spent: Callable[[int], bool],
+        stop: StopRequest | None = None,
     ) -> PhaseRun:
         """Let the server drain, run one phase to its own drained end, and judge it.
 
         `crashed_before`: the server crashed at this N in an earlier attempt. `spent(tokens)` is asked throughout;
-        once True the phase is broken off with BudgetSpent.
+        once True the phase is broken off with BudgetSpent; at the request of `stop`, with Interrupted.
         """
         _settings, rules = self.settings, self.settings.ruleset
         warmup = kind == "warmup"
         metering = self.metering
+        stop = stop or StopRequest()
         state: Phase | None = None
         metering.start()
         try:
@@ -170,7 +174,8 @@ class Deployed:
             state = Phase(
                 n_agents, StopRule.for_warmup(rules) if warmup else StopRule.from_ruleset(rules), start_ns
             )
-            tokens = self._follow(pool, state, kind, on_status, spent)
+            with stop.heeded():
+                tokens = self._follow(pool, state, kind, on_status, spent, stop)
             columns = pool.stop_phase()
             load = dict(pool.describe())
         except LoadError as error:
@@ -182,6 +187,13 @@ class Deployed:
                 "remedy": error.remedy or "see the message of the load worker",
                 "code": "client_resources" if isinstance(error, LoadLimitError) else "load_worker_died",
             }
+        except Interrupted as interrupted:
+            try:
+                stop.tell(interrupted)
+                self._let_end(pool, interrupted)
+            finally:
+                self.drop_pool()
+            raise
         except BaseException:
             self.drop_pool()
             raise
@@ -265,6 +277,7 @@ class Deployed:
         kind: PhaseKind,
         on_status: Callable[[PhaseStatus], None],
         spent: Callable[[int], bool],
+        stop: StopRequest,
     ) -> int:
         tokens = failures = 0
         ttft_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
@@ -287,11 +300,25 @@ class Deployed:
                 pool.close_window(state.close_ns)
             if spent(tokens):
                 raise BudgetSpent
+            stop.check()
             reading = None if self._server_metrics is None else self._server_metrics.latest()
             on_status(
                 status_of(state, kind, now_ns, events.in_flight, failures, ttft_s, speed_tok_s, reading)
             )
         return tokens
+
+    def _let_end(self, pool: LoadPool, interrupted: Interrupted) -> None:
+        """Let the requests in flight end, for as long as the interrupt leaves, and gather all records."""
+        deadline_ns = self._clock.now_ns() + round(interrupted.grace_s * NS_PER_S)
+        # A worker that is gone now takes its records with it; that is not what ends the run.
+        with contextlib.suppress(LoadError):
+            pool.drain()
+            drained = False
+            while not drained and self._clock.now_ns() < deadline_ns:
+                events = pool.poll(_POLL_S)
+                interrupted.tokens += events.tokens
+                drained = events.drained
+            interrupted.columns = pool.stop_phase()
 
     def _calibration(self, pool: LoadPool, n_agents: int, chunks_per_s: float) -> Calibration | None:
         """Return a calibration that covers such a load, made now if there is none."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.config.recorded import recorded_settings
+from pytest_agentperf.core.journal import PhaseBrokenOff, PhaseFinished
 from pytest_agentperf.core.leaderboard import Entry, merge_entries
 from pytest_agentperf.results.artifact import digest
 from pytest_agentperf.results.entry import build_entry
@@ -55,19 +56,28 @@ def recover(folder: Path, journal: JournalContent) -> Recovered | None:
         preflight=run.preflight,
         simulated=run.simulated,
     )
-    return Recovered(merge_entries([entry])[0], journal.begun.software, tuple(_problems(folder, run.phases)))
+    return Recovered(
+        merge_entries([entry])[0], journal.begun.software, tuple(_problems(folder, _digests(journal)))
+    )
 
 
-def _problems(folder: Path, phases: Iterable[PhaseResult]) -> Iterable[str]:
-    for phase in phases:
-        for name, expected in phase.digests.items():
-            try:
-                found = digest(folder / name)
-            except OSError as error:
-                yield f"{folder / name}: {error.strerror or error}"
-            else:
-                if found != expected:
-                    yield f"{folder / name}: it is not the file that was measured"
+def _digests(journal: JournalContent) -> Iterable[tuple[str, str]]:
+    for event in journal.events:
+        if isinstance(event, PhaseFinished):
+            yield from event.result.digests.items()
+        elif isinstance(event, PhaseBrokenOff):
+            yield from event.digests.items()
+
+
+def _problems(folder: Path, digests: Iterable[tuple[str, str]]) -> Iterable[str]:
+    for name, expected in digests:
+        try:
+            found = digest(folder / name)
+        except OSError as error:
+            yield f"{folder / name}: {error.strerror or error}"
+        else:
+            if found != expected:
+                yield f"{folder / name}: it is not the file that was measured"
 
 
 class _Nobody:

@@ -212,6 +212,11 @@ class VirtualPool:
         assert self.driver is not None
         self.driver.close_window(close_ns)
 
+    def drain(self) -> None:
+        """Tell the driver."""
+        assert self.driver is not None
+        self.driver.drain()
+
     def stop_phase(self) -> RequestColumns:
         """Stop all agents and return the records."""
         assert self.driver is not None

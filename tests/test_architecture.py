@@ -18,6 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
 COMPOSED = {
+    "interruption",
     "accuracy_phase",
     "questioning",
     "calibration",
@@ -45,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     **{room: {"", *BELOW_SIBLINGS} for room in SIBLINGS},
     "worker": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "calibration": {"", *BELOW_SIBLINGS, *SIBLINGS},
-    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "validity"},
+    "interruption": {"", "core"},
+    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "interruption", "validity"},
     "validity": {"", "core"},
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "preflight": {"", *BELOW_SIBLINGS, *SIBLINGS, "encoding"},

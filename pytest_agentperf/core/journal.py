@@ -98,6 +98,8 @@ class PhaseBrokenOff(_Event):
     reason: str
     tokens: int
     elapsed_s: float
+    digests: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of the files that hold what was recorded of it, if it was asked to end; never judged."""
 
 
 class ServerRevived(_Event):

@@ -194,6 +194,9 @@ class LoadPool(Protocol):
     def close_window(self, close_ns: int) -> None:
         """Tell the workers when the window closed; they report when all its requests have ended."""
 
+    def drain(self) -> None:
+        """Send nothing more; the workers report `drained` when all requests in flight have ended."""
+
     def stop_phase(self) -> RequestColumns:
         """Stop all agents, close their connections and return the phase's records."""
 

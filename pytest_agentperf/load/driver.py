@@ -59,7 +59,7 @@ class Driver:
         self._requests: dict[int, Cancellable] = {}
         self._sent_ns: dict[int, int] = {}
         self._close_ns: int | None = None
-        self._stopped = False
+        self._draining = self._stopped = False
         self._fresh = _Fresh()
         self.send_lateness_s: list[float] = []
         """How much later than the agent wanted each request went out: a late client lowers its own load."""
@@ -74,9 +74,18 @@ class Driver:
         """Note where the window closed; the load goes on until `stop`."""
         self._close_ns = close_ns
 
+    def drain(self) -> None:
+        """Send nothing more."""
+        self._draining = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
     @property
     def drained(self) -> bool:
-        """Return whether every request sent before the window closed has ended."""
+        """Return whether every request sent before the window closed has ended; of a drained driver, every request."""
+        if self._draining:
+            return not self._sent_ns
         close_ns = self._close_ns
         return close_ns is not None and all(sent >= close_ns for sent in self._sent_ns.values())
 
@@ -132,6 +141,8 @@ class Driver:
         action = agent.answered(answer)
         if agent.completed > before:
             fresh.completions.append(Completion(agent.id, answer.t_end_ns))
+        if self._draining:
+            return
         if isinstance(action, Wait):
             due_ns = action.until_ns
             self._timers[agent.id] = self._clock.call_at(due_ns, partial(self._woke, agent, due_ns))

@@ -169,6 +169,12 @@ class LocalPool:
             worker.drained = False
             self._send(worker, ("close", close_ns))
 
+    def drain(self) -> None:
+        """Tell every worker to send nothing more."""
+        for worker in self._workers:
+            worker.drained = False
+            self._send(worker, ("drain",))
+
     def stop_phase(self) -> RequestColumns:
         """Stop the agents and gather the records of all workers."""
         for worker in self._workers:

@@ -2,7 +2,8 @@
 
 Frames are plain values, so that a worker may live in a process of this machine or on another host:
 
-    controller → worker   ("phase", spec, agent_ids, start_ns, url) · ("close", close_ns) · ("stop",) · None: end
+    controller → worker   ("phase", spec, agent_ids, start_ns, url) · ("close", close_ns)
+                          ("drain",) · ("stop",) · None: end
     worker → controller   ("ready", info) · ("events", …) every 100 ms · ("error", text)
                           ("kept", answers), none or several · ("records", columns, health)
 
@@ -105,6 +106,8 @@ class Worker:
         assert self._phase is not None
         if kind == "close":
             self._phase.driver.close_window(values[0])
+        elif kind == "drain":
+            self._phase.driver.drain()
         else:
             assert kind == "stop"
             records = self._phase.stop()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,23 +15,25 @@ from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.redact import redact, redact_all
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.lock import SystemLock
+from pytest_agentperf.interruption import StopRequest
 from pytest_agentperf.opening import NotRunnable, open_deployment
 from pytest_agentperf.plugin.session import MeasuredCapacity
+from pytest_agentperf.plugin.signals import signals_ask
 from pytest_agentperf.plugin.terminal import make_progress
 from pytest_agentperf.rehearsal import rehearsed_run
-from pytest_agentperf.results.artifact import software_versions, store_phase
+from pytest_agentperf.results.artifact import software_versions, store_broken_off, store_phase
 from pytest_agentperf.results.entry import build_entry
 from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, read_journal
 from pytest_agentperf.results.junit import identity, problem_properties, properties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import Entry, TierResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.deployed import PhaseRun
+    from pytest_agentperf.interruption import BrokenOff
     from pytest_agentperf.plugin.session import AgentPerfSession
 
 # After these pytest ends the session; whatever else is raised becomes the report of a test, and the session goes on.
@@ -51,12 +50,13 @@ class Measuring:
         self._lock = SystemLock(settings)
         self._folder = session.run_folder(settings)
         self._journal = FileJournal(self._folder / JOURNAL)
+        self._stop = StopRequest(tell=self._progress.interrupted, keep=self._keep_broken_off)
         open_ = partial(open_deployment, logs=self._logs, on_progress=self._progress.server_progress)
         # A rehearsal keeps no journal: whoever misses the rest of it repeats it, to the bit.
         self._run = (
             rehearsed_run(settings, self)
             if settings.rehearsal
-            else CapacityRun(settings, self, open_=open_, journal=self._journal)
+            else CapacityRun(settings, self, open_=open_, journal=self._journal, stop=self._stop)
         )
         self._begun = False
         self._tiers: dict[str, TierResult] = {}
@@ -86,7 +86,7 @@ class Measuring:
             if not self.settings.rehearsal:
                 self._lock.acquire()
             self._begin()
-            with _sigterm_as_ctrl_c():
+            with signals_ask(self._stop, self._session.grace_s):
                 return self._run.measure(tier)
         except NotRunnable as error:
             skip = str(error)
@@ -204,6 +204,15 @@ class Measuring:
         self._progress.phase_finished(stored)
         return stored
 
+    def _keep_broken_off(self, broken: BrokenOff) -> dict[str, str]:
+        """Store what was recorded of a phase that was interrupted."""
+        try:
+            return store_broken_off(self._folder, broken.phase, broken.columns)
+        except OSError as error:
+            # The run ends all the same, with what was stored before.
+            self._session.problems.append(f"the records of the last phase were not written: {error}")
+            return {}
+
     def _logs(self) -> Path:
         """Return the folder for the logs of servers; the first one is written before anything else of a run."""
         try:
@@ -221,23 +230,6 @@ class Measuring:
         plain = result.model_dump(mode="json")
         redacted = redact_all(plain, keys)
         return result if redacted == plain else PhaseResult.model_validate(redacted)
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, as batch systems and containers send it, keep what was measured."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt("SIGTERM")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _test_verdict(result: TierResult) -> tuple[str, str | None]:

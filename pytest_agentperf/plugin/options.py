@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +63,11 @@ OPTIONS = (
         "run in virtual time on the systems' models: nothing is sent, every result is marked simulated",
         "",
         switch=True,
+    ),
+    Option(
+        "grace",
+        "after Ctrl-C, wait at most this long for requests in flight (default 10); Ctrl-C again stops now",
+        "SECONDS",
     ),
     Option("results", f"folder for results (default {RESULTS_DEFAULT})", "DIR"),
 )
@@ -143,6 +149,18 @@ def run_options(config: pytest.Config) -> RunOptions:
         force=switch("force"),
         rehearse=switch("rehearse"),
     )
+
+
+def grace_s(config: pytest.Config) -> float:
+    """Return how long requests in flight may take to end after Ctrl-C; raises ConfigError."""
+    from pytest_agentperf.core.errors import ConfigError
+
+    text = next(iter(values(config, "grace")), "10")
+    if not re.fullmatch(r"\d{1,6}(\.\d*)?", text):
+        raise ConfigError(
+            f"{text!r} is no number of seconds from 0 on", where="--agentperf-grace", remedy="give one"
+        )
+    return float(text)
 
 
 def results_folder(config: pytest.Config) -> Path:

@@ -18,7 +18,7 @@ from pytest_agentperf.config.suite import FILE_NAME
 from pytest_agentperf.config.system import load_system
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.leaderboard import Entry, TierResult
-from pytest_agentperf.plugin.options import results_folder, run_options, values
+from pytest_agentperf.plugin.options import grace_s, results_folder, run_options, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,6 +120,7 @@ class AgentPerfSession:
         self.results = results
         self.stamp = stamp
         self.nonce = nonce
+        self.grace_s = grace_s(config)
         self.is_worker = hasattr(config, "workerinput")
         self.entries: list[Entry] = []
         self.written: list[Path] = []

@@ -44,6 +44,9 @@ class Progress(Protocol):
     def phase_finished(self, result: PhaseResult) -> None:
         """A phase has ended."""
 
+    def interrupted(self, grace_s: float) -> None:
+        """The run was asked to end, and a phase is ending."""
+
     def end(self) -> None:
         """Nothing more for now: leave the terminal tidy."""
 
@@ -64,6 +67,9 @@ class NoProgress:
         """Show nothing."""
 
     def phase_finished(self, result: PhaseResult) -> None:
+        """Show nothing."""
+
+    def interrupted(self, grace_s: float) -> None:
         """Show nothing."""
 
     def end(self) -> None:
@@ -119,6 +125,10 @@ class TerminalProgress:
         if result.kind != "warmup":
             pace = "" if self._pace is None else self._pace.end()
             self._write(f"agentperf {self._system}: {result_text(result)}{pace}")
+
+    def interrupted(self, grace_s: float) -> None:
+        """Say what happens now."""
+        self._write(f"agentperf {self._system}: {_ending(grace_s)}; Ctrl-C again stops now")
 
     def end(self) -> None:
         """Close the live line."""
@@ -203,6 +213,10 @@ class LogProgress:
         """Write the phase's line."""
         self._write(result_text(result))
 
+    def interrupted(self, grace_s: float) -> None:
+        """Write what happens now."""
+        self._write(_ending(grace_s))
+
     def end(self) -> None:
         """Write nothing more."""
 
@@ -215,6 +229,10 @@ class LogProgress:
                 path = self._folder / "progress.log"
                 with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                     file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+
+def _ending(grace_s: float) -> str:
+    return f"ending: no new requests are sent, those in flight may end within {grace_s:g} s"
 
 
 def make_progress(session: AgentPerfSession, settings: RunSettings) -> Progress:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pytest_agentperf.core.journal import PhaseStarted
     from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
     from pytest_agentperf.core.phase_power import PhasePower
     from pytest_agentperf.core.power import PowerSeries
@@ -61,6 +62,16 @@ def store_phase(
     )
     write_records(records, stored, columns)
     return stored.model_copy(update={"digests": {file: digest(folder / file) for file in files_of(stored)}})
+
+
+def store_broken_off(folder: Path, phase: PhaseStarted, columns: RequestColumns) -> dict[str, str]:
+    """Write what was recorded of a phase that did not come to its end; returns the file's digest by its name."""
+    # Apart: who reads all requests of a run must not take these for measured ones.
+    name = f"{phase.phase:03d}-{phase.kind}-{phase.n_agents}" + (f"-{phase.attempt}" if phase.attempt else "")
+    path = folder / "broken-off" / f"{name}.parquet"
+    make_private(path.parent)
+    write_records(path, None, columns)
+    return {str(path.relative_to(folder)): digest(path)}
 
 
 def files_of(result: PhaseResult) -> list[str]:

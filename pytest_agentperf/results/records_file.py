@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult
 
 
-def write_records(path: Path, result: PhaseResult, columns: RequestColumns) -> None:
-    """Write a phase's records: a complete new file, or none."""
-    inside = columns.sent_within(result.window_open_ns, result.window_close_ns)
+def write_records(path: Path, result: PhaseResult | None, columns: RequestColumns) -> None:
+    """Write a phase's records: a complete new file, or none; without a result no request is in a window."""
+    window = (0, 0) if result is None else (result.window_open_ns, result.window_close_ns)
+    inside = columns.sent_within(*window)
     arrays = [pa.array(columns[name], mask=columns[name] == NULL) for name in INT_COLUMNS]
     arrays += [pa.array(columns.texts[name], type=pa.string()).dictionary_encode() for name in TEXT_COLUMNS]
     arrays.append(pa.array(inside))

@@ -53,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(args: argparse.Namespace) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    # Ctrl-C reaches a whole process group: a child serves on while its parent lets requests end.
+    loop.add_signal_handler(signal.SIGINT, (lambda: None) if args.exit_with_parent else stopped.set)
     config = EngineConfig() if args.config is None else load_engine_config(args.config)
     app = SimApp(
         config,

@@ -300,3 +300,33 @@ def test_an_agent_does_the_same_in_any_shard(shards: int) -> None:
     assert {name: column.tolist() for name, column in many.ints.items()} == {
         name: column.tolist() for name, column in type(one).concatenate([one]).ints.items()
     }
+
+
+def test_a_drained_driver_sends_nothing_more_and_lets_requests_end() -> None:
+    """Two requests are in flight, one agent waits for a tool, one has not begun."""
+    system = System(4, stagger_ns=100 * MS)
+    system.start()
+    # Agent 0 has its first answer at 105 ms; agents start at 5, 30, 55 and 80 ms or the like.
+    system.run_until(106 * MS)
+    driver, sent = system.driver, len(system.client.sent)
+    in_flight = driver.take_events().in_flight
+    assert 0 < in_flight < 4
+    assert not driver.drained
+    driver.drain()
+    assert not driver.drained
+    system.run_until(106 * MS + DURATION_NS)
+    assert driver.drained
+    system.run_until(2_000 * MS)
+    assert len(system.client.sent) == sent
+    columns = driver.stop()
+    assert len(columns) == sent
+    assert not columns.failed.any()
+
+
+def test_a_driver_that_never_sent_is_drained_at_once() -> None:
+    system = System(2)
+    system.start()
+    system.driver.drain()
+    assert system.driver.drained
+    system.run_until(2_000 * MS)
+    assert system.client.sent == []

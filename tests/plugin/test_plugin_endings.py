@@ -388,7 +388,8 @@ def test_ctrl_c_keeps_what_was_measured(place: Workplace) -> None:
         r"ramp 1 agent · window \d\.\d/0\.4 s · P25 [\d,.]+ tok/s · P95 \d\.\d\d s · \d+/1 traj", shown
     )
     assert re.search(r"agentperf swift: ramp +1 agent: .* tier1 PASS tier2 PASS", shown)
-    assert "KeyboardInterrupt" in shown
+    assert re.search(r"ending: no new requests are sent, .* within 10 s; Ctrl-C again stops now", shown)
+    assert "Interrupted: the run was asked to end" in shown
     (entry,) = place.leaderboard("swift").entries
     assert [phase.kind for phase in entry.phases] == ["warmup", "ramp"]
     (tier,) = entry.tiers
@@ -397,8 +398,20 @@ def test_ctrl_c_keeps_what_was_measured(place: Workplace) -> None:
     assert f"results: {place.run_folder('swift')}/leaderboard.json" in shown.replace("\r\n", "")
     files = [path for path in place.run_folder("swift").rglob("*") if path.is_file()]
     # Power and the server have files of the same names, where there was time to read it.
-    names = sorted(path.name for path in files if path.parent.name not in ("power", "server"))
-    assert names == ["000-warmup-1.parquet", "001-ramp-1.parquet", "journal.jsonl", "leaderboard.json"]
+    names = sorted(
+        f"{path.parent.name}/{path.name}" for path in files if path.parent.name not in ("power", "server")
+    )
+    here = place.run_folder("swift").name
+    assert names == [
+        *(["broken-off/002-ramp-2.parquet"]),
+        *(["requests/000-warmup-1.parquet", "requests/001-ramp-1.parquet"]),
+        *([f"{here}/journal.jsonl", f"{here}/leaderboard.json"]),
+    ]
+    # Whoever was in flight came to an end, and nothing of it is in a window.
+    kept = pd.read_parquet(place.run_folder("swift") / "broken-off/002-ramp-2.parquet")
+    assert len(kept)
+    assert kept["failure"].isna().all()
+    assert not kept["in_window"].any()
 
 
 def test_ctrl_c_under_xdist_keeps_what_was_measured(place: Workplace) -> None:

@@ -1,0 +1,79 @@
+"""Ending a run in order while a phase runs: no new requests, those in flight may end, and what was recorded is kept."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pytest_agentperf.core.journal import PhaseStarted
+    from pytest_agentperf.core.records import RequestColumns
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run ends because it was asked to; within a phase, with what its requests had recorded by then."""
+
+    def __init__(self, grace_s: float) -> None:
+        super().__init__("the run was asked to end")
+        self.grace_s = grace_s
+        self.columns: RequestColumns | None = None
+        """Of the phase that was broken off; they are never judged."""
+        self.tokens = 0
+        """Of answers that came in the meantime."""
+
+
+class BrokenOff(NamedTuple):
+    """A phase that did not come to its end."""
+
+    phase: PhaseStarted
+    columns: RequestColumns
+
+
+def _keep_nothing(broken: BrokenOff) -> Mapping[str, str]:
+    return {}
+
+
+class StopRequest:
+    """Whether a run was asked to end; set by a signal's handler, seen where a phase can end in order."""
+
+    def __init__(
+        self,
+        *,
+        tell: Callable[[float], None] = lambda grace_s: None,
+        keep: Callable[[BrokenOff], Mapping[str, str]] = _keep_nothing,
+    ) -> None:
+        """`tell(grace_s)` is called as a phase begins to end; `keep` stores records, and returns digests by file."""
+        self.keep = keep
+        self._tell = tell
+        self._grace_s: float | None = None
+        self._heeded = False
+
+    def ask(self, grace_s: float) -> bool:
+        """Ask once; False where nobody would heed it soon, or has been asked already: then stop at once.
+
+        `grace_s`: how long requests in flight may take to end.
+        """
+        if not self._heeded or self._grace_s is not None:
+            return False
+        self._grace_s = grace_s
+        return True
+
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Within this, somebody calls `check` several times a second."""
+        self._heeded = True
+        try:
+            yield
+        finally:
+            self._heeded = False
+
+    def check(self) -> None:
+        """Raise Interrupted once the run was asked to end."""
+        if self._grace_s is not None:
+            raise Interrupted(self._grace_s)
+
+    def tell(self, interrupted: Interrupted) -> None:
+        """Say that a phase is ending."""
+        self._tell(interrupted.grace_s)
