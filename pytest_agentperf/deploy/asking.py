@@ -62,7 +62,7 @@ class Asked(NamedTuple):
             return self.problem if self.status is None else f"HTTP {self.status}: {self.problem}"
         assert self.content is not None
         detail = self.content.failure_detail
-        return f"{self.content.failure}" + (f": {printable(detail)[:_ERROR_CHARS]}" if detail else "")
+        return f"{self.content.failure}" + (f": {detail[:_ERROR_CHARS]}" if detail else "")
 
 
 class Asker:
@@ -119,7 +119,11 @@ class Asker:
         if status != 200:
             text = self._clean(whole.decode(errors="replace"))
             return Asked(status, text[:_ERROR_CHARS], None, whole)
-        return Asked(status, None, self._decode(got), whole, cut)
+        content = self._decode(got)
+        # Cleaned before anything of it is cut short: half a key is one too.
+        if content.failure_detail is not None:
+            content.failure_detail = self._clean(content.failure_detail)
+        return Asked(status, None, content, whole, cut)
 
     def _clean(self, text: str) -> str:
         """Return text on one line, without the key that some servers quote."""

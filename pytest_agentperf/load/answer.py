@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.load.client import Exchange
 
 _DETAIL_CHARS = 300
+_LABEL_CHARS = 200
 _REFUSALS = frozenset({400, 413, 422})
 _OVER_CONTEXT = re.compile(
     r"context[ _-]?(length|size|window)|exceed_context|max_(model|seq)_len|model token limit"
@@ -62,10 +63,15 @@ def answer_of(exchange: Exchange, counter: TokenCounter | None, scrub: Callable[
         first_chunk_tokens=first_tokens,
         first_chunk_source=source,
         content_chunks=content.content_chunks,
-        finish_reason=content.finish_reason,
-        response_id=content.response_id,
+        finish_reason=_label(content.finish_reason, scrub),
+        response_id=_label(content.response_id, scrub),
         body_bytes=exchange.body_bytes,
     )
+
+
+def _label(text: str | None, scrub: Callable[[str], str]) -> str | None:
+    """Return a server's word for a text column: short, on one line, and without the key that it may echo."""
+    return None if text is None else printable(scrub(text))[:_LABEL_CHARS]
 
 
 def status_failure(status: int, text: str) -> str:

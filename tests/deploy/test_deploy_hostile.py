@@ -12,6 +12,7 @@ import pytest
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.deploy import probe
+from pytest_agentperf.deploy.asking import Asker
 from pytest_agentperf.deploy.preflight import Wanted, check_endpoint
 from pytest_agentperf.load.sse import decode
 
@@ -35,6 +36,11 @@ class _Hostile(BaseHTTPRequestHandler):
             self._answer(500, b"\x1b]0;owned\x07" + b"x" * 275 + KEY.encode())
 
     def do_POST(self) -> None:
+        if self.path.startswith("/stream/"):
+            # The key begins where a text of 300 characters ends.
+            error = {"error": {"message": "\x1b[31m" + "x" * 262 + KEY}}
+            self._answer(200, f"data: {json.dumps(error)}\n\n".encode())
+            return
         self._begin(200)
         self._write_without_end(b"data: no line end")
 
@@ -95,3 +101,11 @@ def test_half_a_key_is_a_key_too(hostile: str) -> None:
     with pytest.raises(EndpointError) as caught:
         probe.get_json(f"{hostile}/error/v1/models", HEADERS)
     assert r"HTTP 500: \x1b]0;owned\x07xxx" in said(str(caught.value))
+
+
+def test_an_error_inside_a_stream_is_cleaned_before_it_is_cut(hostile: str) -> None:
+    with Asker(f"{hostile}/stream/v1", HEADERS, decode) as asker:
+        asked = asker.ask({})
+    assert asked.refused
+    assert r"\u001b[31m" in said(asked.why)
+    assert len(asked.why) < 400
