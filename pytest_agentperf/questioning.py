@@ -85,6 +85,7 @@ class Asking:
         for number in range(len(bodies)):
             self._left.put(number)
         self._stopped = False
+        self._error: Exception | None = None
         # Daemons: one that waits for an answer must not keep the process from ending.
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(concurrency)]
         for thread in self._threads:
@@ -92,7 +93,9 @@ class Asking:
 
     @property
     def done(self) -> bool:
-        """Return whether all have been asked and answered, or refused."""
+        """Return whether all have been asked and answered, or refused; raises what went wrong on our side."""
+        if self._error is not None:
+            raise self._error
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
@@ -106,7 +109,11 @@ class Asking:
             except queue.Empty:
                 return
             # No answer is a wrong one: under load as at one agent.
-            self.answers[number] = self._ask(self._bodies[number])
+            try:
+                self.answers[number] = self._ask(self._bodies[number])
+            except Exception as error:
+                # A bug of ours must not be taken for a wrong answer.
+                self._error, self._stopped = error, True
 
 
 def _mark(question: Question, body: bytes | None) -> tuple[str, int | None, bool]:
