@@ -90,4 +90,7 @@ def pytest_runtest_makereport(
         payload = session.take_payload(item)
         if payload is not None:
             report.agentperf = payload  # type: ignore[attr-defined]
+        from pytest_agentperf.plugin.redaction import redact_report
+
+        redact_report(report, session.keys())
     return report

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_agentperf.config.bundled import find_system_file
-from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
+from pytest_agentperf.config.run import RunOptions, RunSettings, api_keys, resolve
 from pytest_agentperf.config.suite import FILE_NAME
 from pytest_agentperf.config.system import load_system
 from pytest_agentperf.core.errors import ConfigError
@@ -184,6 +184,10 @@ class AgentPerfSession:
     def _nonce_of(self, run_id: str) -> str:
         """Return a run's nonce; as every worker of the session derives it, results show whose they are."""
         return hashlib.sha256(f"{self.nonce} {run_id}".encode()).hexdigest()[:32]
+
+    def keys(self) -> set[str]:
+        """Return the keys of all systems of this session, to keep them out of texts."""
+        return {key for settings in self._settings.values() for key in api_keys(settings.system)}
 
     def run_folder(self, settings: RunSettings) -> Path:
         """Return the directory of a suite on a system; it is created with the first phase."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -153,3 +155,30 @@ def test_no_error_of_ours_carries_a_key(
     junit = (place.folder / "j.xml").read_text(encoding="utf-8")
     assert "sk-agentperf-guards" not in result.stdout.str() + junit
     assert 'name="agentperf.reason" value="load worker 0 failed: it said: Bearer ***?"' in junit
+
+
+def test_a_crash_shows_no_key(
+    pytester: pytest.Pytester, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unexpected error, whose message and locals quote what a server said; also what was printed and logged."""
+    key = "sk-agentperf-crash-0123456789"
+    monkeypatch.setenv("AGENTPERF_TEST_KEY", key)
+    place.system("keyed", endpoint={"url": "http://127.0.0.1:9/v1", "api_key_env": "AGENTPERF_TEST_KEY"})
+
+    def crash(*_: object, **__: object) -> None:
+        said = f"Bearer {key}"
+        sys.stdout.write(said)
+        logging.getLogger("x").warning(said)
+        raise RuntimeError(f"unexpected: {said}")
+
+    monkeypatch.setattr("pytest_agentperf.plugin.measuring.CapacityRun.measure", crash)
+    result = pytester.runpytest_inprocess(
+        "suites/tiny", "--system=keyed", "--agentperf-tier=tier1", "-vv", "-l", "-rA", "--junitxml=j.xml",
+        "-o", "junit_logging=all",
+    )  # fmt: skip
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*RuntimeError: unexpected: Bearer [*][*][*]*"])
+    assert key not in result.stdout.str() + result.stderr.str()
+    written = (place.folder / "j.xml").read_text(encoding="utf-8")
+    assert "unexpected: Bearer ***" in written
+    assert key not in written
