@@ -83,7 +83,10 @@ class Asker:
         """
         self._url = url.rstrip("/") + "/chat/completions"
         self._secret = Masked(headers)
-        self._headers = Masked({**headers, "Content-Type": "application/json"})
+        self._headers = Masked(
+            # As the load workers: what a server packs could be any size unpacked, and would arrive otherwise.
+            {**headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        )
         self._decode = decode
         self._seconds_max = patience_s or _SECONDS_MAX
         timeout = _TIMEOUT if patience_s is None else httpx.Timeout(10.0, read=patience_s)
@@ -106,7 +109,7 @@ class Asker:
                 "POST", self._url, headers=self._headers, content=json.dumps(body)
             ) as response:
                 size = 0
-                for part in response.iter_bytes():
+                for part in response.iter_raw():
                     got.append((monotonic_ns(), part))
                     size += len(part)
                     cut = (reads is not None and len(got) >= reads) or size > _BODY_MAX

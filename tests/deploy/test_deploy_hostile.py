@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
+import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -20,11 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "sk-agentperf-hostile-0123456789"
+BOMB = gzip.compress(b" " * (64 << 20))
 HEADERS = Masked({"Authorization": f"Bearer {KEY}"})
 
 
 class _Hostile(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path.startswith("/packed/"):
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(BOMB)
+            return
         if self.path.startswith("/endless/"):
             self._begin(200)
             self._write_without_end(b'{"data": [')
@@ -109,3 +119,13 @@ def test_an_error_inside_a_stream_is_cleaned_before_it_is_cut(hostile: str) -> N
     assert asked.refused
     assert r"\u001b[31m" in said(asked.why)
     assert len(asked.why) < 400
+
+
+def test_what_is_packed_is_not_unpacked(hostile: str) -> None:
+    """64 kB that would be 64 MiB: no answer that was asked for, and no memory spent on it."""
+    tracemalloc.start()
+    try:
+        assert probe.get_json(f"{hostile}/packed/v1/models", HEADERS) is None
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
