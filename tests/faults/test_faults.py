@@ -31,8 +31,8 @@ with what they find.
 - A crash, a lost network or a broken load generator makes the probe INVALID, which moves no bound; it is repeated once.
 - What was measured before the fault is on disk, whole, and is not measured again.
 
-SIGKILL and power loss are journals that end as they would; processes that are killed, and servers that are launched: `tests/plugin/test_plugin_launch.py` and
-`test_plugin_resume.py`. What real engines do: `tox -e engines`.
+SIGKILL and power loss are journals here that end as they would then. Processes that are killed, and servers that are
+launched: `test_plugin_resume.py` and `test_plugin_launch.py` in `tests/plugin`. What real engines do: `tox -e engines`.
 
 | where | fault | recorded as | probe at {AGENTS} agents | the run | phases on disk | resumed |
 |---|---|---|---|---|---|---|
