@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ class Measuring:
     """Measures tier after tier of one suite on one system; the `Observer` of its run."""
 
     def __init__(self, session: AgentPerfSession, settings: RunSettings) -> None:
+        # Its debug lines hold response headers, in which there are servers that repeat our key.
+        logging.getLogger("httpcore").setLevel(logging.INFO)
         self.settings = settings
         self._session = session
         self._progress = make_progress(session, settings)

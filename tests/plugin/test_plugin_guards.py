@@ -84,21 +84,21 @@ def test_pytest_exit_is_an_interrupt(pytester: pytest.Pytester, place: Workplace
     assert "box: incomplete: tier1: the search was broken off" in done.stdout
 
 
-def test_a_leaderboard_of_another_session_is_left_out(
+def test_a_run_of_another_session_is_left_out(
     pytester: pytest.Pytester, place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that began in the same second wrote another system's, and a third one is half a file."""
+    """One that began in the same second measured another system, and the journal of a third one is damaged."""
     monkeypatch.setattr("pytest_agentperf.plugin.session._stamp", lambda results, rehearsal: STAMP)
     arguments = ("suites/tiny", "--agentperf-max-agents=1", "-k", "tier1")
     place.system("theirs")
     pytester.runpytest_inprocess(*arguments, "--system=theirs").assert_outcomes(passed=1, deselected=1)
-    broken = place.write(f"agentperf-results/tiny-broken-{STAMP}/leaderboard.json", '{"schema": ')
+    broken = place.write(
+        f"agentperf-results/tiny-broken-{STAMP}/journal.jsonl", '{"schema": 1}\n{"schema": 2}\n'
+    )
     result = pytester.runpytest_inprocess(*arguments, "--system=box")
     result.assert_outcomes(passed=1, deselected=1)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(
-        [f"agentperf: a leaderboard cannot be read and is left out here: {broken}: *"]
-    )
+    result.stdout.fnmatch_lines([f"agentperf: a run is left out here: {broken}*"])
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
     result.stdout.no_fnmatch_line("*theirs*")
     assert f"results: {place.results}/tiny-box-{STAMP}/leaderboard.json" in result.outlines
