@@ -100,7 +100,8 @@ def open_rehearsed(
         open_metering=lambda: Metering(sampler, n_accelerators=accelerators),
         trajectories=dataset.prepared.ids,
         clock=clock,
-        server_metrics=EngineMetrics(client, clock),
+        # Once a second, as a server is asked, would cost a tenth of all time in long windows.
+        server_metrics=EngineMetrics(client, clock, interval_s=max(1.0, rules.min_window_s / 120)),
         # Both ends of a window are times of events, so that polling decides nothing: seldom is enough.
         poll_s=max(0.1, rules.min_window_s / _POLLS_PER_WINDOW),
     )
@@ -131,8 +132,8 @@ def lengths_of(
 
 
 def _reading_interval_s(rules: Ruleset) -> float:
-    # Half the longest gap that readings may have, and enough of them in short windows.
-    return min(rules.power_gap_max_s / 2, rules.min_window_s / _READINGS_PER_WINDOW)
+    # The longest gap that readings may have, and enough of them in short windows.
+    return min(rules.power_gap_max_s, rules.min_window_s / _READINGS_PER_WINDOW)
 
 
 class VirtualServer:

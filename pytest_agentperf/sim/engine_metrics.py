@@ -1,4 +1,4 @@
-"""An engine's own metrics, read once a second by its clock: the `ServerMetrics` of an engine in this process."""
+"""An engine's own metrics, read at fixed moments of its clock: the `ServerMetrics` of an engine in this process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import Cancellable, Clock
     from pytest_agentperf.sim.transport import EngineClient
 
-_INTERVAL_NS = 1_000_000_000
-
 
 class EngineMetrics:
     """Reads what the simulated server shows on its page, without the page."""
 
-    def __init__(self, client: EngineClient, clock: Clock) -> None:
+    def __init__(self, client: EngineClient, clock: Clock, *, interval_s: float = 1.0) -> None:
+        self._interval_ns = round(interval_s * 1e9)
         self._client = client
         self._clock = clock
         self._builder = ServerSeriesBuilder()
@@ -24,7 +23,7 @@ class EngineMetrics:
         self._timer: Cancellable | None = None
 
     def start(self) -> None:
-        """Read now, and once a second."""
+        """Read now, and once an interval."""
         self._builder, self._latest = ServerSeriesBuilder(), None
         self._tick()
 
@@ -42,7 +41,7 @@ class EngineMetrics:
 
     def _tick(self) -> None:
         self._read()
-        self._timer = self._clock.call_at(self._clock.now_ns() + _INTERVAL_NS, self._tick)
+        self._timer = self._clock.call_at(self._clock.now_ns() + self._interval_ns, self._tick)
 
     def _read(self) -> None:
         stats = self._client.stats()

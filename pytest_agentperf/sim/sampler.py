@@ -72,4 +72,4 @@ class EngineSampler:
         now_ns = self._clock.now_ns()
         if not self._t_ns or now_ns > self._t_ns[-1]:
             self._t_ns.append(now_ns)
-            self._energy_j.append(self._engine.stats(now_ns).energy_j)
+            self._energy_j.append(self._engine.energy_j(now_ns))

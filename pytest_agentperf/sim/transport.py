@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.token_table import TokenTable, TurnTokens
     from pytest_agentperf.sim.clock import VirtualClock
     from pytest_agentperf.sim.engine import Engine
-    from pytest_agentperf.sim.events import EngineEvent, EngineStats
+    from pytest_agentperf.sim.events import EngineStats
     from pytest_agentperf.sim.lengths import Lengths
+
+# Looked up once: a million events ask for them.
+_SCHEDULED, _TOKENS, _REJECTED = EventKind.SCHEDULED, EventKind.TOKENS, EventKind.REJECTED
 
 
 class EngineClient:
@@ -93,20 +96,19 @@ class EngineClient:
 
     def fire(self, now_ns: int) -> None:
         """Pass on what the engine has done by now."""
-        for event in self._engine.advance(now_ns):
-            exchange = self._exchanges.get(event.request_id)
+        exchanges = self._exchanges
+        for time_ns, request_id, kind, amount in self._engine.advance(now_ns):
+            exchange = exchanges.get(request_id)
             if exchange is None:
                 continue
-            kind = event.kind
-            if kind is EventKind.TOKENS:
+            if kind is _TOKENS:
                 if exchange.t_first_ns is None:
-                    exchange.t_first_ns = event.time_ns
-                    exchange.first_tokens = event.amount
-            elif kind is EventKind.SCHEDULED:
-                exchange.cached_tokens = event.amount
+                    exchange.t_first_ns, exchange.first_tokens = time_ns, amount
+            elif kind is _SCHEDULED:
+                exchange.cached_tokens = amount
             else:
-                del self._exchanges[event.request_id]
-                exchange.on_answer(exchange.answer(event))
+                del exchanges[request_id]
+                exchange.on_answer(exchange.answer(time_ns, kind, amount))
 
 
 class _Session:
@@ -158,10 +160,9 @@ class _Exchange:
         """Call the request off."""
         self.client.cancel(self.id)
 
-    def answer(self, event: EngineEvent) -> Answer:
+    def answer(self, end_ns: int, kind: EventKind, output_tokens: int) -> Answer:
         """Return what came back, as the HTTP client would have recorded it."""
-        end_ns = event.time_ns
-        if event.kind is EventKind.REJECTED:
+        if kind is _REJECTED:
             return Answer(self.t_sent_ns, end_ns, failure="http_4xx", status=400)
         # By position, in the order of `Answer`: names cost a microsecond.
         return Answer(
@@ -176,10 +177,10 @@ class _Exchange:
             end_ns,
             self.prompt_tokens,
             self.cached_tokens,
-            event.amount,
+            output_tokens,
             None,
             self.first_tokens,
             "usage",
-            event.amount,
+            output_tokens,
             "length" if self.cut_off else "stop",
         )

@@ -109,6 +109,11 @@ class Engine:
         counters.events = []
         return events
 
+    def energy_j(self, now_ns: int) -> float:
+        """Return the energy of all accelerators from the start to `now_ns`, without the rest of `stats`."""
+        self._run_until(now_ns)
+        return sum(replica.energy_j(now_ns) for replica in self._all)
+
     def stats(self, now_ns: int) -> EngineStats:
         """Return gauges and counters at `now_ns`."""
         self._run_until(now_ns)
@@ -125,7 +130,7 @@ class Engine:
             prompt_tokens=counters.prompt_tokens,
             generation_tokens=sum(replica.generated_tokens(now_ns) for replica in self._all),
             preemptions=counters.preemptions,
-            energy_j=sum(replica.energy_j(now_ns) for replica in self._all),
+            energy_j=self.energy_j(now_ns),
             power_w=sum(replica.power_w(now_ns) for replica in self._all),
         )
 
