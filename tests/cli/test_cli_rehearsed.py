@@ -99,10 +99,14 @@ def test_oracle_finds_the_edge(capsys: pytest.CaptureFixture[str]) -> None:
         (("oracle", "--system=sim", "--seeds=1"), "--seeds: 1"),
         (("oracle", "--system=sim", "--from=5"), "--from, --to: no range of numbers"),
         (("oracle", "--system=sim", "--from=5", "--to=5"), "--from, --to: no range of numbers"),
-        (("oracle", "--system=h200"), "there is no model of it"),
         (("plan", "--system=nowhere"), "unknown system 'nowhere'"),
     ],
 )
 def test_bad_input(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(list(arguments)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_tier_without_a_model_is_refused(priced: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["oracle", "--system", str(priced), "--suite=deepseek_v4_pro", "--tier=tier3"]) == 2
+    assert "there is no model of it" in capsys.readouterr().err
