@@ -139,7 +139,7 @@ def write_workplace(folder: Path, engine: recipes.Engine) -> None:
 
 
 def commands() -> str:
-    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("time", [1, 2, 3], ids=lambda number: f"time{number}")
