@@ -165,7 +165,9 @@ def test_no_server_outlives_a_session(place: Workplace, number: signal.Signals) 
     )
 
     def running() -> bool:
-        shown = subprocess.run(["ps", "-ww", "-eo", "args"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        shown = subprocess.run(
+            ["ps", "-ww", "-eo", "args"], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
         return mark in shown
 
     def measuring() -> list[Path]:
