@@ -9,6 +9,7 @@ from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.core.accuracy import UNANSWERED, AccuracyScore
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.leaderboard import PhaseResult
+from pytest_agentperf.core.load_report import LoadReport
 from pytest_agentperf.core.phase import Phase, Stage, StopRule
 from pytest_agentperf.core.phase_status import status_of
 from pytest_agentperf.core.records import RequestColumns
@@ -110,7 +111,7 @@ class AccuracyPhase:
             energy=energy,
             power=power,
             accuracy=score,
-            load=load,
+            load=LoadReport.model_validate(load),
             invalid=invalid,
             verdicts=(),
         )

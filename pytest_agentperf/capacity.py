@@ -33,7 +33,7 @@ from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.interruption import BrokenOff, Interrupted, StopRequest
 from pytest_agentperf.opening import NotRunnable, encoded_dataset, open_deployment
 from pytest_agentperf.results.accuracy import asked
-from pytest_agentperf.results.artifact import software_versions
+from pytest_agentperf.results.artifact import software_digest, software_versions
 from pytest_agentperf.results.tier_result import tier_result
 
 if TYPE_CHECKING:
@@ -42,11 +42,12 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.checks import Check
-    from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
+    from pytest_agentperf.core.phase import PhaseKind
     from pytest_agentperf.core.ports import BlockingClock, Journal
     from pytest_agentperf.core.power import PowerSource
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.dataset import PreparedDataset
+    from pytest_agentperf.observer import Observer
 
     Opener = Callable[[str, RunSettings, Callable[[], Any], Any], Deployed]
     Encoder = Callable[[RunSettings, Callable[[int, int], None]], "Replayable"]
@@ -65,22 +66,6 @@ class Replayable(Protocol):
 
     def close(self) -> None:
         """Give back what is held; `prepared` stays."""
-
-
-class Observer(Protocol):
-    """Whoever wants to know how a run goes: progress displays and the run directory."""
-
-    def dataset_progress(self, done: int, total: int) -> None:
-        """Called every two seconds while the dataset is read and encoded; trajectories."""
-
-    def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
-        """A phase begins."""
-
-    def phase_status(self, status: PhaseStatus) -> None:
-        """Called several times a second while a phase runs."""
-
-    def phase_finished(self, run: PhaseRun) -> PhaseResult:
-        """A phase has ended; returns its result, with the names of its files if it was stored."""
 
 
 class CapacityRun:
@@ -301,7 +286,11 @@ class CapacityRun:
         if self.state.begun is None:
             self._tell(
                 record_settings(
-                    self.settings, self.dataset_info, software=software_versions(), created_utc=now_utc
+                    self.settings,
+                    self.dataset_info,
+                    software=software_versions(),
+                    software_digest=software_digest(),
+                    created_utc=now_utc,
                 )
             )
         elif self._encoded is not None and self._encoded.prepared.digest != self.state.begun.dataset.digest:

@@ -10,6 +10,7 @@ from pytest_agentperf.core.client_error import ClientError, chunks_per_s
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import NOTHING_KEPT
 from pytest_agentperf.core.leaderboard import PhaseResult
+from pytest_agentperf.core.load_report import LoadReport
 from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseSpec, PhaseStatus, Stage, StopRule, stagger_ns
 from pytest_agentperf.core.phase_numbers import phase_numbers
 from pytest_agentperf.core.phase_status import status_of
@@ -236,7 +237,7 @@ class Deployed:
             power=power,
             server=None if server is None else summarise(server, open_ns=open_ns, close_ns=close_ns),
             tokens=recounted,
-            load=load,
+            load=LoadReport.model_validate(load),
             invalid=invalid,
             verdicts=tuple(
                 _judge(

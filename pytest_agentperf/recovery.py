@@ -25,8 +25,6 @@ class Recovered(NamedTuple):
     """A run as its journal has it."""
 
     entry: Entry
-    software: dict[str, str]
-    """With which it was measured."""
     problems: tuple[str, ...]
     """Files that are missing or not what was written."""
 
@@ -48,17 +46,15 @@ def recover(folder: Path, journal: JournalContent) -> Recovered | None:
         return None
     entry = build_entry(
         settings,
+        begun=journal.begun,
         tiers=tiers,
         phases=run.phases,
-        dataset=run.dataset_info,
         request_parameters=run.request_parameters,
         power_sources=run.power_sources,
         preflight=run.preflight,
         simulated=run.simulated,
     )
-    return Recovered(
-        merge_entries([entry])[0], journal.begun.software, tuple(_problems(folder, _digests(journal)))
-    )
+    return Recovered(merge_entries([entry])[0], tuple(_problems(folder, _digests(journal))))
 
 
 def _digests(journal: JournalContent) -> Iterable[tuple[str, str]]:

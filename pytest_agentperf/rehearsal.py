@@ -26,7 +26,6 @@ from pytest_agentperf.tabulation import TabulatedDataset
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_agentperf.capacity import Observer
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.config.system import Deployment
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.token_table import TokenTable
+    from pytest_agentperf.observer import Observer
 
     Tabulate = Callable[[RunSettings, Callable[[int, int], None]], TabulatedDataset]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.core.leaderboard import Entry, Leaderboard
+from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.twin import Observation, observation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from pytest_agentperf.core.leaderboard import Entry
 
 
 class Measured(NamedTuple):
@@ -26,19 +26,7 @@ class Measured(NamedTuple):
 
 def read_entry(path: Path, *, suite: str | None, system: str) -> Entry:
     """Return the one entry of a suite, of the system if there are several; raises ConfigError."""
-    try:
-        board = Leaderboard.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy="check the path"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(
-            f"not a leaderboard of this version: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            where=str(path),
-            remedy="give the leaderboard.json of a run",
-        ) from None
+    board = read_leaderboard(path)
     entries = [one for one in board.entries if suite is None or one.suite["name"] == suite]
     if len(entries) > 1:
         entries = [one for one in entries if one.system["name"] == system] or entries

@@ -19,6 +19,7 @@ SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
 COMPOSED = {
     "interruption",
+    "observer",
     "accuracy_phase",
     "questioning",
     "calibration",
@@ -47,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "worker": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "calibration": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "interruption": {"", "core"},
+    "observer": {"", "core", "deployed"},
     "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "interruption", "validity"},
     "validity": {"", "core"},
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
@@ -70,7 +72,16 @@ ALLOWED: dict[str, set[str]] = {
     "recovery": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
     "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
-    "rehearsal": {"", *BELOW_SIBLINGS, *SIBLINGS, "capacity", "deployed", "opening", "tabulation"},
+    "rehearsal": {
+        "",
+        *BELOW_SIBLINGS,
+        *SIBLINGS,
+        "capacity",
+        "deployed",
+        "observer",
+        "opening",
+        "tabulation",
+    },
     "oracle": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "planning": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "twin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},

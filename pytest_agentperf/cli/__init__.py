@@ -25,6 +25,7 @@ _COMMANDS = (
     "power",
     "recover",
     "replay",
+    "schema",
     "sim",
     "suites",
     "systems",

@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
             )
         board = Leaderboard(
             created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-            software=found.software,
             entries=(found.entry,),
         )
         path = write_leaderboard(folder, board, replace=True)

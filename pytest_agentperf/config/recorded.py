@@ -25,7 +25,12 @@ _VALUE_CHARS_MAX = 80
 
 
 def record_settings(
-    settings: RunSettings, dataset: DatasetInfo, *, software: Mapping[str, str], created_utc: str
+    settings: RunSettings,
+    dataset: DatasetInfo,
+    *,
+    software: Mapping[str, str],
+    software_digest: str,
+    created_utc: str,
 ) -> RunBegun:
     """Return the first event of a run's journal."""
     suite, system = settings.suite.model_dump(mode="json"), settings.system.model_dump(mode="json")
@@ -42,10 +47,11 @@ def record_settings(
         dataset=dataset,
         dataset_path=str(settings.dataset_path),
         digests={
-            "suite": _digest(suite),
-            "system": _digest(system),
-            "ruleset": _digest(settings.ruleset.model_dump(mode="json")),
+            "suite": canonical_digest(suite),
+            "system": canonical_digest(system),
+            "ruleset": canonical_digest(settings.ruleset.model_dump(mode="json")),
             "dataset": dataset.digest,
+            "software": software_digest,
         },
         seed=settings.seed,
         nonce=settings.nonce,
@@ -140,5 +146,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"
 
 
-def _digest(value: Any) -> str:
+def canonical_digest(value: Any) -> str:
+    """Return the SHA-256 (hex) of plain values as canonical JSON: sorted keys, ASCII."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -39,7 +39,7 @@ class RunBegun(_Event):
     dataset: DatasetInfo
     dataset_path: str
     digests: dict[str, str]
-    """SHA-256 (hex) of suite, system and ruleset as canonical JSON, and the dataset's own digest."""
+    """SHA-256 (hex) of suite, system and ruleset as canonical JSON, of this package, and the dataset's own digest."""
     seed: int
     nonce: str
     start: int | None

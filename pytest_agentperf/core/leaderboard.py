@@ -12,9 +12,11 @@ from pytest_agentperf.core.checks import Check
 from pytest_agentperf.core.confidence import PhaseConfidence
 from pytest_agentperf.core.economics import Normalisation
 from pytest_agentperf.core.energy import WindowEnergy
+from pytest_agentperf.core.load_report import LoadReport
 from pytest_agentperf.core.metrics import PhaseMetrics
 from pytest_agentperf.core.phase_power import PhasePower
 from pytest_agentperf.core.power import PowerSource
+from pytest_agentperf.core.published import PublishedResult
 from pytest_agentperf.core.ruleset import Deviation, Ruleset
 from pytest_agentperf.core.server_metrics import ServerSummary
 from pytest_agentperf.core.slo import SloTier
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _Item = TypeVar("_Item")
+
+VERSION = 2
+SCHEMA: Literal["agentperf-leaderboard/2"] = "agentperf-leaderboard/2"
 
 
 class _Model(BaseModel):
@@ -63,8 +68,7 @@ class PhaseResult(_Model):
     tokens: TokenVerification = TokenVerification()
     accuracy: AccuracyScore | None = None
     """Of an accuracy phase: the questions' marks. Its times are never measured."""
-    load: dict[str, Any]
-    """What the load generator says of itself: workers, loop lag, CPU."""
+    load: LoadReport
     invalid: tuple[InvalidReason, ...]
     verdicts: tuple[TierVerdict, ...]
 
@@ -120,9 +124,33 @@ class Seeds(_Model):
     nonce: str
 
 
+class Digests(_Model):
+    """SHA-256 (hex) of what a result rests on; suite, system and ruleset as canonical JSON."""
+
+    dataset: str
+    suite: str
+    system: str
+    ruleset: str
+    software: str | None
+    """Of this package's source files; None where it was not recorded."""
+
+
+class SearchRange(_Model):
+    """Where the search could go."""
+
+    start: int | None
+    """Where the ramp was told to begin; None: where the deployment says, else at 1."""
+    max_agents: int
+
+
 class Entry(_Model):
     """One suite on one system."""
 
+    measured_utc: str | None
+    """When the run began: a label. None where it was not recorded."""
+    software: dict[str, str]
+    """Versions with which it was measured."""
+    digests: Digests
     suite: dict[str, Any]
     edition: str
     system: dict[str, Any]
@@ -132,6 +160,8 @@ class Entry(_Model):
     deviations: tuple[Deviation, ...]
     dataset: DatasetInfo
     seeds: Seeds
+    search: SearchRange | None
+    """None where it was not recorded."""
     output_length: Literal["natural", "exact"]
     request_parameters: dict[str, dict[str, Any]]
     """Per deployment: what every request carried besides its messages."""
@@ -156,11 +186,12 @@ class Leaderboard(_Model):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
-    schema_: Literal["agentperf-leaderboard/1"] = Field(default="agentperf-leaderboard/1", alias="schema")
+    schema_: Literal["agentperf-leaderboard/2"] = Field(default=SCHEMA, alias="schema")
     created_utc: str
     """A label; all durations come from monotonic clocks."""
-    software: dict[str, str]
     entries: tuple[Entry, ...]
+    published: tuple[PublishedResult, ...] = ()
+    """What others measured and published, to stand beside; never an entry."""
 
 
 def merge_entries(entries: list[Entry]) -> list[Entry]:

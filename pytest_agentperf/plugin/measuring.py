@@ -162,11 +162,12 @@ class Measuring:
 
     def _entry(self, tiers: list[TierResult]) -> Entry:
         run = self._run
+        assert run.state.begun is not None  # a tier has a result once a deployment was opened
         return build_entry(
             self.settings,
+            begun=run.state.begun,
             tiers=tiers,
             phases=run.phases,
-            dataset=run.dataset_info,
             request_parameters=run.request_parameters,
             power_sources=run.power_sources,
             preflight=run.preflight,

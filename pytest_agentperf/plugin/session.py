@@ -272,13 +272,12 @@ class AgentPerfSession:
         if self.is_worker:
             return
         from pytest_agentperf.core.leaderboard import Leaderboard, merge_entries
-        from pytest_agentperf.results.artifact import software_versions, write_leaderboard
+        from pytest_agentperf.results.artifact import write_leaderboard
 
         self._read_what_workers_left()
         for entry in merge_entries(self.entries):
             leaderboard = Leaderboard(
                 created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-                software=software_versions(),
                 entries=(entry,),
             )
             run_id = f"{entry.suite['name']}-{entry.system['name']}"

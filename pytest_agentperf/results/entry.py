@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.checks import failures
 from pytest_agentperf.core.leaderboard import (
-    DatasetInfo,
+    Digests,
     Entry,
     Flag,
     PhaseResult,
+    SearchRange,
     Seeds,
     TierResult,
     combined_verification,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.checks import Check
+    from pytest_agentperf.core.journal import RunBegun
     from pytest_agentperf.core.power import PowerSource
 
 
@@ -67,15 +69,16 @@ def isolation_notes(
 def build_entry(
     settings: RunSettings,
     *,
+    begun: RunBegun,
     tiers: Sequence[TierResult],
     phases: Sequence[PhaseResult],
-    dataset: DatasetInfo,
     request_parameters: Mapping[str, dict[str, Any]],
     power_sources: Mapping[str, PowerSource],
     simulated: bool,
     preflight: Mapping[str, Sequence[Check]] = {},
 ) -> Entry:
-    """Return the entry of one suite on one system."""
+    """Return the entry of one suite on one system; `begun` says with what the run was begun."""
+    dataset = begun.dataset
     isolation, isolation_unverified = isolation_notes(settings, phases)
     deviations = (
         *settings.deviations,
@@ -122,6 +125,9 @@ def build_entry(
     if forced:
         incomparable.append("forced past failed checks")
     return Entry(
+        measured_utc=begun.created_utc,
+        software=begun.software,
+        digests=Digests.model_validate({"software": None, **begun.digests}),
         suite=settings.suite.model_dump(mode="json"),
         edition=settings.edition,
         system=settings.system.model_dump(mode="json"),
@@ -130,6 +136,7 @@ def build_entry(
         deviations=deviations,
         dataset=dataset,
         seeds=Seeds(assignment_seed=settings.seed, nonce=settings.nonce),
+        search=SearchRange(start=settings.start, max_agents=settings.max_agents),
         output_length=settings.ruleset.output_length,
         request_parameters=dict(request_parameters),
         power_source=dict(power_sources),

@@ -219,10 +219,10 @@ def print_result(result: PhaseResult, limit_s: float) -> None:
             f"  {metrics.requests} requests in {metrics.window_s:.1f} s, TTFT P95 {ttft_s:.3f} s,"
             f" output speed P25 {metrics.output_speed_p25_tok_s:.1f} tok/s"
         )
-    late = ", ".join(f"{name} {result.load.get(name, 0.0) * 1e3:.1f} ms" for name in LATENESS)
+    late = ", ".join(f"{name} {(getattr(result.load, name) or 0.0) * 1e3:.1f} ms" for name in LATENESS)
     print(
         f"  load worker: {late} (limit {limit_s * 1e3:.0f} ms),"
-        f" {result.load.get('cpu_share_max', 0.0):.1%} of a core"
+        f" {result.load.cpu_share_max or 0.0:.1%} of a core"
     )
     print(
         "  verdicts: " + ", ".join(f"{verdict.tier} {verdict.verdict.value}" for verdict in result.verdicts)

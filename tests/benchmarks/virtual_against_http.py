@@ -66,7 +66,7 @@ def main() -> None:
         expected = figures(expected_columns)
         runs = [run_over_http(settings(options.seconds), agents) for _ in range(options.repeats)]
         valid = [columns for columns, result in runs if not result.invalid]
-        late_ms = [result.load.get("lag_p99_s", 0.0) * 1e3 for _, result in runs]
+        late_ms = [(result.load.lag_p99_s or 0.0) * 1e3 for _, result in runs]
         found = np.array([figures(columns) for columns in valid])
         requests = f"{min(map(len, valid))} to {max(map(len, valid))}" if valid else "none valid"
         print(f"| {agents}, virtual | {len(expected_columns)} | {' | '.join(f'{e:.4g}' for e in expected)} |")

@@ -71,13 +71,17 @@ def test_the_first_calibration_comes_before_the_first_request_and_larger_ones_wi
     rig = Calibrated()
     small = rig.phase(2)
     assert rig.asked == [(64, 2_048.0)]
-    assert small.load["calibration"]["n_agents"] == 64
+    assert small.load.calibration is not None
+    assert small.load.calibration.n_agents == 64
     large = rig.phase(100)
     assert rig.asked[1:] == [(128, 2_048.0)]
-    assert large.load["calibration"]["n_agents"] == 128
+    assert large.load.calibration is not None
+    assert large.load.calibration.n_agents == 128
     rig.phase(90)
     assert len(rig.asked) == 2
-    assert large.load["client_error"] == {"ttft_s": 0.0005, "speed": pytest.approx(0.001, abs=0.01)}
+    assert large.load.client_error is not None
+    assert large.load.client_error.ttft_s == 0.0005
+    assert large.load.client_error.speed == pytest.approx(0.001, abs=0.01)
 
 
 def test_a_client_that_is_precise_changes_no_verdict() -> None:

@@ -11,10 +11,12 @@ from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.leaderboard import (
     DatasetInfo,
+    Digests,
     Entry,
     Flag,
     Leaderboard,
     PhaseResult,
+    SearchRange,
     Seeds,
     TierResult,
     merge_entries,
@@ -102,6 +104,9 @@ def tier(name: str, agents: int | None = 4) -> TierResult:
 def entry(*tiers: TierResult, system: Any = "s", edition: Any = "e1", **changes: Any) -> Entry:
     names: dict[str, Any] = {"tier1": {}, "tier2": {}}
     values: dict[str, Any] = {
+        "measured_utc": "2026-11-20T00:00:00Z",
+        "software": {"python": "3.11"},
+        "digests": Digests(dataset="00", suite="01", system="02", ruleset="03", software=None),
         "suite": {"name": "demo", "editions": {"e1": {"tiers": names}, "e2": {"tiers": names}}},
         "edition": edition,
         "system": {"name": system},
@@ -110,6 +115,7 @@ def entry(*tiers: TierResult, system: Any = "s", edition: Any = "e1", **changes:
         "deviations": (),
         "dataset": DatasetInfo(name="d", digest="00", trajectories=2, official=False, truncation={"cut": 0}),
         "seeds": Seeds(assignment_seed=1, nonce="n"),
+        "search": SearchRange(start=None, max_agents=64),
         "output_length": "natural",
         "request_parameters": {"main": {"temperature": 1.0}},
         "power_source": {"main": METER},
@@ -125,7 +131,7 @@ def entry(*tiers: TierResult, system: Any = "s", edition: Any = "e1", **changes:
 
 
 def leaderboard(*entries: Entry) -> Leaderboard:
-    return Leaderboard(created_utc="2026-11-20T00:00:00Z", software={"python": "3.11"}, entries=entries)
+    return Leaderboard(created_utc="2026-11-20T00:00:00Z", entries=entries)
 
 
 # The document
@@ -135,7 +141,7 @@ def test_the_document_reads_back_as_it_was_written() -> None:
     written = leaderboard(entry(tier("tier1"), phases=(phase(0), phase(1, kind="warmup", metrics=None))))
     text = written.model_dump_json(by_alias=True)
     assert Leaderboard.model_validate_json(text) == written
-    assert json.loads(text)["schema"] == "agentperf-leaderboard/1"
+    assert json.loads(text)["schema"] == "agentperf-leaderboard/2"
     assert "schema_" not in json.loads(text)
 
 
@@ -147,7 +153,7 @@ def test_infinities_are_null_with_their_reason() -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    document = leaderboard().model_dump(by_alias=True) | {"schema": "agentperf-leaderboard/2"}
+    document = leaderboard().model_dump(by_alias=True) | {"schema": "agentperf-leaderboard/1"}
     with pytest.raises(ValidationError, match="schema"):
         Leaderboard.model_validate(document)
 

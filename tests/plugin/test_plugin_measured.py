@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jsonschema
 import junitparser
 import pandas as pd
 import pytest
@@ -30,6 +31,7 @@ from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult, TierResult
 from pytest_agentperf.recovery import recover
 from pytest_agentperf.results.journal import JOURNAL, read_journal
+from pytest_agentperf.results.schema import leaderboard_schema
 from pytest_agentperf.sim.faults import FaultRates
 from pytest_agentperf.sim.process import SimServer
 
@@ -303,10 +305,14 @@ def test_capacities(measured: Measured) -> None:
 def test_leaderboard_is_a_closed_schema(measured: Measured) -> None:
     path = measured.place.run_folder("box") / "leaderboard.json"
     content = load_json(path)
-    assert content["schema"] == "agentperf-leaderboard/1"
+    assert content["schema"] == "agentperf-leaderboard/2"
     board = Leaderboard.model_validate(content)
+    for system in SYSTEMS:
+        jsonschema.Draft202012Validator(leaderboard_schema()).validate(
+            load_json(measured.place.run_folder(system) / "leaderboard.json")
+        )
     assert board.model_dump_json(by_alias=True, indent=2) + "\n" == path.read_text(encoding="utf-8")
-    for changed in (content | {"more": 1}, content | {"schema": "agentperf-leaderboard/2"}):
+    for changed in (content | {"more": 1}, content | {"schema": "agentperf-leaderboard/3"}):
         with pytest.raises(ValidationError):
             Leaderboard.model_validate(changed)
     changed = load_json(path)
@@ -317,7 +323,7 @@ def test_leaderboard_is_a_closed_schema(measured: Measured) -> None:
 
 def test_entry_says_what_a_reader_must_know(measured: Measured) -> None:
     board = measured.place.leaderboard("box")
-    assert {"pytest-agentperf", "python", "numpy", "pytest"} <= set(board.software)
+    assert {"pytest-agentperf", "python", "numpy", "pytest"} <= set(board.entries[0].software)
     (entry,) = board.entries
     assert entry.simulated
     assert entry.complete.value

@@ -12,7 +12,6 @@ from plugin_support import SWIFT, suite_yaml, system_yaml
 
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.config.run import RunOptions, resolve
-from pytest_agentperf.core.leaderboard import DatasetInfo
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.entry import build_entry
 from pytest_agentperf.results.tables import notes, summary_table
@@ -96,11 +95,12 @@ def measured(folder: Path, dataset: Path, kinds: set[str]) -> tuple[TierResult, 
         watch = KillsInWindow(found[7], kinds)
         with CapacityRun(settings, watch) as run:
             result = run.measure("tier2")
+            assert run.state.begun is not None
             entry = build_entry(
                 settings,
+                begun=run.state.begun,
                 tiers=[result],
                 phases=run.phases,
-                dataset=DatasetInfo(name="four", digest="0", trajectories=4, official=False, truncation={}),
                 request_parameters={},
                 power_sources=run.power_sources,
                 simulated=run.simulated,

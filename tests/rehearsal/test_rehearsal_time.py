@@ -15,7 +15,6 @@ from virtual_system import SHAPES, Watch, demo_set, settings_for, virtual_run
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.clock import RealClock
 from pytest_agentperf.core.assignment import assigned_trajectories
-from pytest_agentperf.core.leaderboard import DatasetInfo
 from pytest_agentperf.core.records import INT_COLUMNS, TEXT_COLUMNS
 from pytest_agentperf.rehearsal import VirtualPool, open_rehearsed, rehearsed_run
 from pytest_agentperf.results.entry import build_entry
@@ -33,14 +32,14 @@ def entry_json(settings: RunSettings) -> str:
     watch = Watch()
     with rehearsed_run(settings, watch) as run:
         result = run.measure("tier1")
-        dataset = run.dataset
+        assert run.state.begun is not None
+        # When it was is a label.
+        begun = run.state.begun.model_copy(update={"created_utc": "2026-01-01T00:00:00+00:00"})
         entry = build_entry(
             settings,
+            begun=begun,
             tiers=[result],
             phases=run.phases,
-            dataset=DatasetInfo(
-                name=dataset.name, digest=dataset.digest, trajectories=24, official=False, truncation={}
-            ),
             request_parameters=run.request_parameters,
             power_sources=run.power_sources,
             simulated=run.simulated,

@@ -14,7 +14,7 @@ from results_support import S, columns, phase
 from pytest_agentperf.core.leaderboard import Leaderboard
 from pytest_agentperf.core.records import INT_COLUMNS, TEXT_COLUMNS
 from pytest_agentperf.core.server_metrics import ServerReading, ServerSeriesBuilder, summarise
-from pytest_agentperf.results.artifact import software_versions, store_phase, write_leaderboard
+from pytest_agentperf.results.artifact import store_phase, write_leaderboard
 from pytest_agentperf.results.files import new_file
 from pytest_agentperf.results.records_file import write_records
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def board() -> Leaderboard:
-    return Leaderboard(created_utc="2026-06-12T00:00:00+00:00", software=software_versions(), entries=())
+    return Leaderboard(created_utc="2026-06-12T00:00:00+00:00", entries=())
 
 
 def test_records_are_read_in_one_line(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_leaderboard_is_written_once(tmp_path: Path) -> None:
     path = write_leaderboard(tmp_path / "run", board())
     text = path.read_text(encoding="utf-8")
     assert Leaderboard.model_validate_json(text) == board()
-    assert text.startswith('{\n  "schema": "agentperf-leaderboard/1",')
+    assert text.startswith('{\n  "schema": "agentperf-leaderboard/2",')
     with pytest.raises(FileExistsError):
         write_leaderboard(tmp_path / "run", board().model_copy(update={"created_utc": "later"}))
     assert path.read_text(encoding="utf-8") == text

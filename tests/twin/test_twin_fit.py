@@ -12,6 +12,7 @@ import yaml
 
 from pytest_agentperf.cli import main
 from pytest_agentperf.config.bundled import SUITES, SYSTEMS
+from pytest_agentperf.config.recorded import record_settings
 from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
 from pytest_agentperf.config.system import load_system
 from pytest_agentperf.core.leaderboard import DatasetInfo, Leaderboard
@@ -77,23 +78,18 @@ def test_parameters_are_recovered(truth: tuple[RunSettings, TabulatedDataset]) -
 def leaderboard(settings: RunSettings, folder: Path) -> Path:
     with rehearsed_run(settings, Unwatched()) as run:
         result = run.measure("tier1")
+        assert run.state.begun is not None
         entry = build_entry(
             settings,
+            begun=run.state.begun,
             tiers=[result],
             phases=run.phases,
-            dataset=DatasetInfo(
-                name=run.dataset.name,
-                digest=run.dataset.digest,
-                trajectories=len(run.dataset.ids),
-                official=False,
-                truncation={},
-            ),
             request_parameters=run.request_parameters,
             power_sources=run.power_sources,
             simulated=True,
         )
     path = folder / "leaderboard.json"
-    board = Leaderboard(created_utc="2026-01-01T00:00:00+00:00", software={}, entries=(entry,))
+    board = Leaderboard(created_utc="2026-01-01T00:00:00+00:00", entries=(entry,))
     path.write_text(board.model_dump_json(by_alias=True), encoding="utf-8")
     return path
 
@@ -140,7 +136,7 @@ def test_errors_say_what_to_do(
     assert "none.json" in capsys.readouterr().err
     (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
     assert main(["calibrate-twin", box, "--results", str(tmp_path / "bad.json")]) == 2
-    assert "not a leaderboard" in capsys.readouterr().err
+    assert "agentperf-leaderboard/NUMBER" in capsys.readouterr().err
 
 
 TIER = SloTier(name="t", output_speed_p25_tok_s=20, ttft_p95_s=10)
@@ -168,12 +164,17 @@ def test_the_phases_that_tell_most_are_chosen() -> None:
 
 
 def test_whatever_is_simulated_with_a_projection_says_so() -> None:
+    dataset = DatasetInfo(name="d", digest="0", trajectories=1, official=True, truncation={})
+
     def reasons(system: str, *, simulated: bool) -> str:
+        settings = settings_of(SYSTEMS / f"{system}.yaml")
         entry = build_entry(
-            settings_of(SYSTEMS / f"{system}.yaml"),
+            settings,
+            begun=record_settings(
+                settings, dataset, software={}, software_digest="0", created_utc="2026-01-01T00:00:00+00:00"
+            ),
             tiers=[],
             phases=[],
-            dataset=DatasetInfo(name="d", digest="0", trajectories=1, official=True, truncation={}),
             request_parameters={},
             power_sources={},
             simulated=simulated,
