@@ -63,7 +63,7 @@ class AccuracyPhase:
         idle = "not reached"
         deployed.metering.start()
         try:
-            idle, _ = deployed.wait_idle()
+            idle, _ = deployed.settle_server()
             pool: LoadPool | None = None
             if n_agents:
                 pool = deployed.workers()

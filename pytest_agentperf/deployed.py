@@ -167,8 +167,7 @@ class Deployed:
         try:
             if self._server_metrics is not None:
                 self._server_metrics.start()
-            idle, idle_span = self.wait_idle()
-            self.server.reset(self.deployment.reset)
+            idle, idle_span = self.settle_server()
             pool = self.workers()
             spec = self.spec(kind, n_agents, phase, attempt)
             start_ns = pool.start_phase(spec)
@@ -365,11 +364,17 @@ class Deployed:
                     remedy="use more load workers (--agentperf-workers), or free this machine's CPU",
                 )
 
-    def wait_idle(self) -> tuple[Any, tuple[int, int] | None]:
-        """Let the server drain between phases, as far as its metrics tell; else pause as the ruleset says.
+    def settle_server(self) -> tuple[Any, tuple[int, int] | None]:
+        """Let the server drain before a phase of any kind, then reset what the deployment says.
 
         Returns how that went, and from when to when the server did nothing: None if it had requests then.
         """
+        found = self._wait_idle()
+        self.server.reset(self.deployment.reset)
+        return found
+
+    def _wait_idle(self) -> tuple[Any, tuple[int, int] | None]:
+        """Wait as far as its metrics tell; else pause as the ruleset says."""
         rules = self.settings.ruleset
         busy = bool(self.server.requests_in_flight())
         begun_ns = self._clock.now_ns()

@@ -38,6 +38,8 @@ class Stub:
         self.script = script
         self.in_flight = 0
         self.bodies: list[dict[str, Any]] = []
+        self.resets: list[int] = []
+        """How many requests had come before each."""
         self._lock = threading.Lock()
         self.server = _Server(("127.0.0.1", 0), _Handler)
         self.server.stub = self
@@ -111,7 +113,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"null")
+        if self.path == "/reset":
+            self.server.stub.resets.append(len(self.server.stub.bodies))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.server.stub.bodies.append(body)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")

@@ -31,7 +31,9 @@ OVERRIDES: dict[str, Any] = {
 }
 
 
-def settings_for(url: str, *, tokenizer: str | None = None, **suite_keys: Any) -> RunSettings:
+def settings_for(
+    url: str, *, tokenizer: str | None = None, reset: tuple[str, ...] = (), **suite_keys: Any
+) -> RunSettings:
     suite = {
         "name": "stubbed",
         "title": "stubbed",
@@ -56,9 +58,14 @@ def settings_for(url: str, *, tokenizer: str | None = None, **suite_keys: Any) -
         "title": "stub",
         "accelerator": {"name": "none", "vendor": "none"},
         "submitter": {"name": "tests"},
-        "overrides": OVERRIDES,
+        "overrides": OVERRIDES | ({"reset_allowed": True} if reset else {}),
         "deployments": {
-            "all": {"endpoint": {"url": url}, "allocated_accelerators": 1, "serving": {"framework": "stub"}}
+            "all": {
+                "endpoint": {"url": url},
+                "allocated_accelerators": 1,
+                "serving": {"framework": "stub"},
+                "reset": reset,
+            }
         },
     }
     options = RunOptions(dataset=str(DEMO_SET), nonce="n", max_agents=2, workers=1)

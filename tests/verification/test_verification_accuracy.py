@@ -118,6 +118,19 @@ def test_a_server_that_is_as_bad_alone_is_told_by_the_reference(stub: Stub, ques
     assert result.accuracy.reference.output_tokens_drift == pytest.approx(-0.5)
 
 
+def test_a_server_is_reset_before_the_questions_as_before_every_phase(stub: Stub, questions: str) -> None:
+    settings = settings_for(stub.url, accuracy={"max_tokens": 77, "questions": questions}, reset=("/reset",))
+    stub.script = honest
+    with CapacityRun(settings, Watch()) as run:
+        run.measure("tier1")
+    assert [phase.kind for phase in run.phases][-2:] == ["accuracy", "accuracy"]
+    assert len(stub.resets) == len(run.phases)
+    # None comes in the middle of an asking.
+    first, second = stub.resets[-2:]
+    assert not [body for body in stub.bodies[:first] if the_sum(body) is not None]
+    assert len([body for body in stub.bodies[:second] if the_sum(body) is not None]) == ASKED
+
+
 class Events:
     """A `Journal` in memory."""
 
