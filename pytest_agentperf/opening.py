@@ -169,6 +169,7 @@ class Opening:
         """Make all checks, the cheapest first; returns the deployment, None if there is nothing to run."""
         preflight = self._preflight
         preflight.host()
+        preflight.secrets()
         preflight.endpoint(self._server)
         if preflight.fatal is None:
             self._metering = self._open_metering()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.config.secrets import secrets_of, too_short
 from pytest_agentperf.core.checks import Check, failed, failures, ok, skipped, warning
 from pytest_agentperf.core.errors import AgentPerfError, ConfigError, DatasetError, EndpointError, LoadError
-from pytest_agentperf.core.redact import redact
+from pytest_agentperf.core.redact import SECRET_MIN_CHARS, redact
 from pytest_agentperf.dataset.default import is_to_be_made
 from pytest_agentperf.deploy.preflight import Wanted, check_endpoint
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules, common_fields
@@ -63,6 +64,18 @@ class Preflight:
         starts = (self._settings.start, self._deployment.search_start)
         agents = max([*expected, *(start for start in starts if start)], default=None)
         self.checks += check_host(workers=self._settings.workers, agents=agents)
+
+    def secrets(self) -> None:
+        """See that secrets can be told from words, so that they can be taken out of what is written."""
+        if short := too_short(self._deployment):
+            self.checks.append(
+                warning(
+                    "secrets",
+                    f"{', '.join(short)}: too short to be told from a word, and left in all that repeats it",
+                    f"use one of {SECRET_MIN_CHARS} or more characters; "
+                    "for a server that asks for none, remove api_key_env",
+                )
+            )
 
     def endpoint(self, server: Server) -> None:
         """Start the server, or see that it is there, and ask it for what a run will ask."""
@@ -175,7 +188,7 @@ class Preflight:
         )
 
     def _clean(self, text: str) -> str:
-        return redact(text, self._headers.values())
+        return redact(text, secrets_of(self._settings.system).values())
 
 
 def _text(error: AgentPerfError) -> str:

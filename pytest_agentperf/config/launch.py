@@ -126,6 +126,17 @@ class Launch(_Model):
         }
 
 
+def secret_variables(launch: Launch) -> set[str]:
+    """Return the variables here whose values a launched process gets as a secret, by either name."""
+    return {
+        variable
+        for process in launch.all_processes().values()
+        for name, value in process.environment.items()
+        for variable in _VARIABLE.findall(value)
+        if _SECRET_NAME.search(name) or _SECRET_NAME.search(variable)
+    }
+
+
 def port_names(texts: Iterable[str]) -> set[str]:
     """Return which free ports are asked for: "" for `{port}`, NAME for `{port:NAME}`."""
     return {match[1] or "" for text in texts for match in _PORT.finditer(text)}

@@ -18,7 +18,6 @@ from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.core.ruleset import Deviation, Ruleset, apply_overrides, find_ruleset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_agentperf.core.slo import SloTier
@@ -287,11 +286,3 @@ def resolve_endpoint(endpoint: Endpoint, *, where: str) -> ResolvedEndpoint | No
         endpoint.url if url_env is None else os.environ[url_env],
         Masked({} if key_env is None else {"Authorization": f"Bearer {os.environ[key_env]}"}),
     )
-
-
-def api_keys(system: System) -> Iterator[str]:
-    """Yield the keys that the environment holds for a system, to keep them out of texts."""
-    for deployment in system.deployments.values():
-        name = deployment.endpoint.api_key_env
-        if name is not None and os.environ.get(name):
-            yield os.environ[name]

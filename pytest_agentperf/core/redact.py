@@ -17,16 +17,21 @@ class Masked(dict[str, _Value]):
         return f"<{', '.join(self) or 'nothing'}: not shown>"
 
 
-_WORD_MIN_CHARS = 4
+SECRET_MIN_CHARS = 8
+"""Shorter ones are words as others are, PASS or tier1: to blank them out would change what is said."""
+
+
+def redactable(secrets: Iterable[str]) -> list[str]:
+    """Return what is to be taken out: each secret, and each of its words such as the key after `Bearer`."""
+    parts = {part for secret in secrets for part in (secret, *secret.split())}
+    # Longest first, as one may hold another.
+    return sorted((part for part in parts if len(part) >= SECRET_MIN_CHARS), key=len, reverse=True)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with each secret, and each of its words such as the key after `Bearer`, as `***`."""
-    for secret in secrets:
-        for part in (secret, *secret.split()):
-            # "Bearer" is no secret, and shorter words would blank out half the message.
-            if len(part) >= _WORD_MIN_CHARS and part != "Bearer":
-                text = text.replace(part, "***")
+    """Return the text with each secret that is long enough to be told from a word as `***`."""
+    for part in redactable(secrets):
+        text = text.replace(part, "***")
     return text
 
 

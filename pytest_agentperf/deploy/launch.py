@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.launch import port_names, with_ports
 from pytest_agentperf.core.errors import EndpointError
-from pytest_agentperf.core.redact import redact
+from pytest_agentperf.core.redact import SECRET_MIN_CHARS, redact, redactable
 from pytest_agentperf.deploy.kept_process import KeptProcess, Start, death
 from pytest_agentperf.deploy.readiness import Readiness
 from pytest_agentperf.deploy.server import AttachedServer
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock
 
 _POLL_S = 0.25
-_SECRET_MIN_CHARS = 4
 _PROGRESS_EVERY_NS = 10 * NS_PER_S
 # Below those that the kernel gives to outgoing connections: none of them can take a port between the search for a
 # free one and the server's start.
@@ -64,12 +63,8 @@ class LaunchedServer(AttachedServer):
         self._directory = directory
         self._logs = logs
         self._on_progress = on_progress
-        # Shorter ones would blank out half of what it says, and are no secrets.
-        self._secrets = tuple(
-            secret
-            for secret in {*environment.values.values(), *_words(headers.values())}
-            if len(secret) >= _SECRET_MIN_CHARS
-        )
+        filled = {value for value in environment.values.values() if len(value) >= SECRET_MIN_CHARS}
+        self._secrets = tuple({*filled, *redactable(headers.values())})
         self._running: list[KeptProcess] = []
         self._last_tail: list[str] = []
 
@@ -215,10 +210,6 @@ class LaunchedServer(AttachedServer):
                 last = (self._running[-1].tail() or ["it says nothing yet"])[-1]
                 self._on_progress(f"starting the server, {(now_ns - begun_ns) // NS_PER_S} s: {last}")
             self._clock.sleep(_POLL_S)
-
-
-def _words(headers: Iterable[str]) -> set[str]:
-    return {word for value in headers for word in value.split() if word != "Bearer"}
 
 
 def _free_ports(count: int) -> list[int]:

@@ -92,5 +92,5 @@ def pytest_runtest_makereport(
             report.agentperf = payload  # type: ignore[attr-defined]
         from pytest_agentperf.plugin.redaction import redact_report
 
-        redact_report(report, session.keys())
+        redact_report(report, session.secrets())
     return report

@@ -10,14 +10,14 @@ import pytest
 
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.config.recorded import check_unchanged
-from pytest_agentperf.config.run import api_keys
+from pytest_agentperf.config.secrets import secrets_of
 from pytest_agentperf.core.errors import AgentPerfError, LoadError
-from pytest_agentperf.core.leaderboard import PhaseResult
-from pytest_agentperf.core.redact import redact, redact_all
+from pytest_agentperf.core.redact import redact
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.interruption import StopRequest
 from pytest_agentperf.opening import NotRunnable, open_deployment
+from pytest_agentperf.plugin.redaction import redact_model
 from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.signals import signals_ask
 from pytest_agentperf.plugin.terminal import make_progress
@@ -28,10 +28,11 @@ from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, rea
 from pytest_agentperf.results.junit import identity, problem_properties, properties
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from pytest_agentperf.config.run import RunSettings
-    from pytest_agentperf.core.leaderboard import Entry, TierResult
+    from pytest_agentperf.core.leaderboard import Entry, PhaseResult, TierResult
     from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.deployed import PhaseRun
     from pytest_agentperf.interruption import BrokenOff
@@ -95,9 +96,9 @@ class Measuring:
             skip = str(error)
         except AgentPerfError as error:
             # Servers quote keys, and JUnit files are published.
-            failure = redact(f"agentperf: {error}", api_keys(self.settings.system))
+            failure = redact(f"agentperf: {error}", self._secrets())
             place = f"{error.where}: " if error.where else ""
-            reason = redact(f"{place}{error.what}", api_keys(self.settings.system))
+            reason = redact(f"{place}{error.what}", self._secrets())
             item.user_properties += problem_properties(reason).items()
             self._keep_what_there_is(tier, item)
         except _INTERRUPTS:
@@ -193,7 +194,7 @@ class Measuring:
         try:
             stored = store_phase(
                 self._folder,
-                self._without_keys(run.result),
+                redact_model(run.result, self._secrets()),
                 run.columns,
                 *run.sampled,
                 server=run.server,
@@ -228,12 +229,8 @@ class Measuring:
                 remedy="make room or name another folder (--agentperf-results), and run again",
             ) from None
 
-    def _without_keys(self, result: PhaseResult) -> PhaseResult:
-        """Keep keys out of what is stored, should a server's words have reached a reason."""
-        keys = tuple(api_keys(self.settings.system))
-        plain = result.model_dump(mode="json")
-        redacted = redact_all(plain, keys)
-        return result if redacted == plain else PhaseResult.model_validate(redacted)
+    def _secrets(self) -> Collection[str]:
+        return secrets_of(self.settings.system).values()
 
 
 def _test_verdict(result: TierResult) -> tuple[str, str | None]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_agentperf.config.bundled import find_system_file
-from pytest_agentperf.config.run import RunOptions, RunSettings, api_keys, resolve
+from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
+from pytest_agentperf.config.secrets import secrets_of
 from pytest_agentperf.config.suite import FILE_NAME
 from pytest_agentperf.config.system import load_system
 from pytest_agentperf.core.errors import ConfigError
@@ -185,9 +186,11 @@ class AgentPerfSession:
         """Return a run's nonce; as every worker of the session derives it, results show whose they are."""
         return hashlib.sha256(f"{self.nonce} {run_id}".encode()).hexdigest()[:32]
 
-    def keys(self) -> set[str]:
-        """Return the keys of all systems of this session, to keep them out of texts."""
-        return {key for settings in self._settings.values() for key in api_keys(settings.system)}
+    def secrets(self) -> set[str]:
+        """Return the secrets of all systems of this session, to keep them out of texts."""
+        return {
+            secret for settings in self._settings.values() for secret in secrets_of(settings.system).values()
+        }
 
     def run_folder(self, settings: RunSettings) -> Path:
         """Return the directory of a suite on a system; it is created with the first phase."""
@@ -264,6 +267,13 @@ class AgentPerfSession:
         payload = getattr(report, "agentperf", None)
         if payload is not None and not self.is_worker:
             self.entries.append(Entry.model_validate_json(payload))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Keep secrets out of the traceback of whatever broke, before anybody writes it."""
+        from pytest_agentperf.plugin.redaction import redact_internal_error
+
+        redact_internal_error(excrepr, self.secrets())
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

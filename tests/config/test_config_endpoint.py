@@ -8,16 +8,10 @@ from config_support import BAD_URLS
 from pytest_agentperf.config.run import (
     NotConfigured,
     ResolvedEndpoint,
-    api_keys,
     resolve_endpoint,
 )
 from pytest_agentperf.config.system import (
-    Accelerator,
-    Deployment,
     Endpoint,
-    Serving,
-    Submitter,
-    System,
     url_problem,
 )
 from pytest_agentperf.core.errors import ConfigError
@@ -91,22 +85,3 @@ def test_headers_show_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     assert KEY not in f"{headers} {headers!r} {endpoint!r}"
     assert repr(headers) == "<Authorization: not shown>"
     assert repr(Masked({})) == "<nothing: not shown>"
-
-
-def test_keys_of_a_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    def deployment(endpoint: Endpoint) -> Deployment:
-        return Deployment(endpoint=endpoint, allocated_accelerators=1, serving=Serving(framework="vllm"))
-
-    system = System(
-        name="box",
-        title="Box",
-        accelerator=Accelerator(name="A1", vendor="acme"),
-        submitter=Submitter(name="somebody"),
-        deployments={
-            "keyed": deployment(ENDPOINT),
-            "open": deployment(Endpoint(url="http://host:8000/v1")),
-            "unset": deployment(Endpoint(url="http://host:8000/v1", api_key_env="NO_SUCH_KEY")),
-        },
-    )
-    monkeypatch.setenv("BOX_KEY", KEY)
-    assert list(api_keys(system)) == [KEY]

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from pytest_agentperf.core.errors import AgentPerfError, ConfigError, DatasetError, EndpointError, LoadError
-from pytest_agentperf.core.redact import Masked, redact
+from pytest_agentperf.core.redact import Masked
 
 KINDS = [ConfigError, DatasetError, EndpointError, LoadError]
 
@@ -41,10 +41,7 @@ def test_errors_cross_process_borders_whole(
         assert (twin.what, twin.where, twin.remedy, str(twin)) == ("what", where, remedy, str(error))
 
 
-def test_secrets_are_redacted_with_their_words_and_masked_in_tracebacks() -> None:
-    text = "refused: Bearer sk-12345 (key sk-12345)"
-    assert redact(text, ["Bearer sk-12345"]) == "refused: *** (key ***)"
-    assert redact("a key", ["a"]) == "a key"
+def test_secrets_are_masked_in_tracebacks() -> None:
     masked = Masked({"Authorization": "sk-12345"})
     assert "sk-12345" not in repr(masked)
     assert dict(masked) == {"Authorization": "sk-12345"}

@@ -13,6 +13,19 @@ def test_the_key_goes_wherever_it_stands() -> None:
     assert redact(f"Bearer {KEY}", [f"Bearer {KEY}"]) == "***"
 
 
+def test_what_is_as_short_as_a_word_stays() -> None:
+    assert (
+        redact("PASS, Bearer 1234567, 12345678", ["PASS", "1234567", "12345678"])
+        == "PASS, Bearer 1234567, ***"
+    )
+    assert redact("tier1 PASS", ["Bearer PASS"]) == "tier1 PASS"
+
+
+@pytest.mark.parametrize("secrets", [[KEY, f"{KEY}-2"], [f"{KEY}-2", KEY]])
+def test_a_secret_inside_another_one(secrets: list[str]) -> None:
+    assert redact(f"{KEY}-2 {KEY}", secrets) == "*** ***"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
