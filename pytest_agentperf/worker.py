@@ -69,7 +69,13 @@ class HttpReplay:
         self._bodies.nonce = nonce
         target = self._target if url is None else Target(url)
         return HttpClient(
-            loop, target, self._bodies.build, self._timeouts, counter=self._counter, keeper=keeper
+            loop,
+            target,
+            self._bodies.build,
+            self._timeouts,
+            counter=self._counter,
+            keeper=keeper,
+            prefix_head=self._bodies.prefix_head,
         )
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:

@@ -35,6 +35,7 @@ INT_COLUMNS = (
     "first_chunk_tokens",
     "content_chunks",
     "body_bytes",
+    "prefix_head",
 )
 TEXT_COLUMNS = (
     "trajectory",
@@ -84,6 +85,8 @@ class Answer(NamedTuple):
     finish_reason: str | None = None
     response_id: str | None = None
     body_bytes: int | None = None
+    prefix_head: int | None = None
+    """The first 60 bits of the isolation prefix that was sent; None where no body was."""
 
 
 class RequestColumns:

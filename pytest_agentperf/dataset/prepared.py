@@ -11,7 +11,7 @@ from pytest_agentperf.dataset.store import DatasetStore
 from pytest_agentperf.dataset.truncate import FitReport, Fitting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pytest_agentperf.core.ports import TrajectorySource
     from pytest_agentperf.core.trajectory import Trajectory
@@ -26,6 +26,8 @@ class PreparedDataset(NamedTuple):
     report: FitReport
     longest_prompt_tokens: int = 0
     """As recorded, or estimated where nothing was; of the turns that remain."""
+    tool_delays_ns: Mapping[str, tuple[int, ...]] = {}
+    """Per trajectory that remains: the recorded delay after each turn."""
 
 
 def prepare_dataset(
@@ -43,7 +45,7 @@ def prepare_dataset(
     """
     fitting = Fitting(max_prompt_tokens)
     digests: list[tuple[str, str]] = []
-    ids: list[str] = []
+    delays_ns: dict[str, tuple[int, ...]] = {}
     names = source.ids()
     for done, name in enumerate(names, 1):
         whole = source.load(name)
@@ -51,15 +53,17 @@ def prepare_dataset(
         fitted = fitting.fit(whole)
         if fitted.turns:
             take(trim_reasoning(fitted, history_reasoning))
-            ids.append(name)
+            delays_ns[name] = tuple(turn.tool_delay_ns for turn in fitted.turns)
         on_progress(done, len(names))
     digest = dataset_digest(digests)
     if isinstance(source, DatasetStore):
         source.check_digest(digest)
-    if not ids:
+    if not delays_ns:
         raise DatasetError(
             f"no trajectory has a turn within {max_prompt_tokens} prompt tokens",
             where=f"dataset {source.name}",
             remedy="use a longer context, a smaller max_tokens, or a dataset with shorter prompts",
         )
-    return PreparedDataset(source.name, digest, tuple(ids), fitting.report(), fitting.longest_prompt_tokens)
+    return PreparedDataset(
+        source.name, digest, tuple(delays_ns), fitting.report(), fitting.longest_prompt_tokens, delays_ns
+    )

@@ -66,6 +66,7 @@ def answer_of(exchange: Exchange, counter: TokenCounter | None, scrub: Callable[
         finish_reason=_label(content.finish_reason, scrub),
         response_id=_label(content.response_id, scrub),
         body_bytes=exchange.body_bytes,
+        prefix_head=exchange.prefix_head,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pytest_agentperf.core.assignment import isolation_prefix
 from pytest_agentperf.core.errors import DatasetError
@@ -35,6 +35,12 @@ def common_fields(parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class _Prefix(NamedTuple):
+    fields: tuple[str, int, int, int, int]
+    text: bytes
+    head: int
+
+
 class BodyBuilder:
     """Turns request keys into bodies."""
 
@@ -42,7 +48,7 @@ class BodyBuilder:
         """Prepare what all bodies share; raises DatasetError if exact lengths are asked for and not recorded."""
         self.nonce = nonce
         self._segments = segments
-        self._prefixes: dict[int, tuple[tuple[str, int, int, int, int], bytes]] = {}
+        self._prefixes: dict[int, _Prefix] = {}
         self._head = b'{"model":' + json_bytes(rules.model) + b',"messages":['
         self._fixed = b"," + json_bytes(common_fields(rules.parameters))[1:-1]
         self._max_tokens = rules.max_tokens
@@ -59,16 +65,21 @@ class BodyBuilder:
         number = self._segments.number(key.trajectory, key.turn)
         before, *rest = self._segments.slices(number)
         return b"".join(
-            (self._head, before, self._prefix(key), *rest, self._fixed, self._length(number), b"}")
+            (self._head, before, self._prefix(key).text, *rest, self._fixed, self._length(number), b"}")
         )
 
-    def _prefix(self, key: RequestKey) -> bytes:
+    def prefix_head(self, key: RequestKey) -> int:
+        """Return the first 60 bits of the prefix in a request's body: what its record keeps of it."""
+        return self._prefix(key).head
+
+    def _prefix(self, key: RequestKey) -> _Prefix:
         """Return the prefix of the agent's trajectory at hand, made once for all its turns."""
         fields = (self.nonce, key.phase, key.attempt, key.agent, key.ordinal)
         known = self._prefixes.get(key.agent)
-        if known is None or known[0] != fields:
-            known = self._prefixes[key.agent] = (fields, isolation_prefix(*fields).encode())
-        return known[1]
+        if known is None or known.fields != fields:
+            text = isolation_prefix(*fields)
+            known = self._prefixes[key.agent] = _Prefix(fields, text.encode(), int(text[:15], 16))
+        return known
 
     def _length(self, number: int) -> bytes:
         if not self._exact:

@@ -65,10 +65,12 @@ class HttpClient:
         counter: TokenCounter | None = None,
         keeper: AnswerKeeper | None = None,
         keeps_connections: bool = False,
+        prefix_head: Callable[[RequestKey], int] | None = None,
     ) -> None:
         """Resolve the host; where that fails, every request will say so.
 
         `keeps_connections`: it is known that the server keeps them open; otherwise that is found out first.
+        `prefix_head(key)`: what is recorded of the isolation prefix in the body that was just built.
         """
         self.loop = loop
         self.timeouts = timeouts
@@ -76,6 +78,7 @@ class HttpClient:
         self.keeper = keeper
         self.shapes = Shapes()
         self._build_body = build_body
+        self._prefix_head = prefix_head
         parts = urlsplit(target.url)
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -107,6 +110,8 @@ class HttpClient:
         keeper = self.keeper
         kept = keeper is not None and keeper.wants(key)
         exchange = Exchange(self, key, on_answer, request, len(body), kept=kept)
+        if self._prefix_head is not None:
+            exchange.prefix_head = self._prefix_head(key)
         self._in_flight.add(exchange)
         exchange.start(self._idle.pop(key.agent, None))
         return exchange
@@ -173,6 +178,7 @@ class Exchange:
         "failure",
         "failure_detail",
         "key",
+        "prefix_head",
         "reconnects",
         "response",
         "t_end_ns",
@@ -191,6 +197,7 @@ class Exchange:
     ) -> None:
         self.key = key
         self.body_bytes = body_bytes
+        self.prefix_head: int | None = None
         self.t_sent_ns = monotonic_ns()
         self.t_end_ns = 0
         self.connect_ns: int | None = None

@@ -26,6 +26,7 @@ from pytest_agentperf.results.artifact import software_versions, store_broken_of
 from pytest_agentperf.results.entry import build_entry
 from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, read_journal
 from pytest_agentperf.results.junit import identity, problem_properties, properties
+from pytest_agentperf.results.turns_file import keep_turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -191,14 +192,16 @@ class Measuring:
 
     def phase_finished(self, run: PhaseRun) -> PhaseResult:
         """Store the phase's records as soon as they are there."""
+        rehearsal = self.settings.rehearsal
         try:
+            keep_turns(self._folder, self._run.dataset.tool_delays_ns, rehearsal=rehearsal)
             stored = store_phase(
                 self._folder,
                 redact_model(run.result, self._secrets()),
                 run.columns,
                 *run.sampled,
                 server=run.server,
-                rehearsal=self.settings.rehearsal,
+                rehearsal=rehearsal,
             )
         except OSError as error:
             raise LoadError(

@@ -44,6 +44,7 @@ found_answers = st.builds(
     finish_reason=texts,
     response_id=texts,
     body_bytes=st.none() | counts,
+    prefix_head=st.none() | counts,
 )
 requests = st.lists(st.tuples(keys, found_answers), max_size=12)
 

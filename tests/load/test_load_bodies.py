@@ -119,6 +119,9 @@ def test_the_prefix_is_the_first_128_characters_of_the_trajectory_alone() -> Non
         assert content.endswith("Be brief.")
         return content.removesuffix("Be brief.")
 
+    assert BodyBuilder(segments(trajectory(SYSTEM)), rules(), nonce="n").prefix_head(key()) == int(
+        opening(key())[:15], 16
+    )
     first = opening(key())
     assert len(first) == PREFIX_HEX_CHARS == 128
     assert set(first) <= set("0123456789abcdef")
