@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.load.sse import StreamContent
 
 _ERROR_BYTES_MAX = 8_192
+_HEAD_BYTES_MAX = 64 * 1024
+"""Of headers, trailers and interim responses together; real ones have a few hundred bytes."""
 _CHUNK_LINE_ENDS = 4
 """Bytes of an HTTP chunk besides its size and its data: two line ends."""
 _LF = 0x0A
@@ -27,6 +29,13 @@ class _OutOfStep(Exception):
     """Ends the parse of what follows a whole response."""
 
 
+class _EndlessHead(Exception):
+    """Ends the parse of headers that no server needs."""
+
+    def __init__(self) -> None:
+        super().__init__(f"its headers are longer than {_HEAD_BYTES_MAX:,} bytes")
+
+
 class Response:
     """Fed by one connection until `complete`; then, or when it broke off, `content` says what came."""
 
@@ -34,11 +43,13 @@ class Response:
         "_between_chunks",
         "_decoder",
         "_error",
+        "_head_bytes",
         "_match_chunk",
         "_memory",
         "_parser",
         "_plain_chunks",
         "_t_plain_ns",
+        "_unparsed_bytes",
         "_view",
         "_whole_when_closed",
         "complete",
@@ -65,6 +76,9 @@ class Response:
 
         Whoever reads may count what it recognises instead of feeding it, if it tells `count_plain`.
         """
+        self._head_bytes = 0
+        self._unparsed_bytes = 0
+        """What came since the body last grew: the parser keeps it until a header's line ends."""
         self._plain_chunks = 0
         self._t_plain_ns = 0
         self._memory = memory
@@ -105,11 +119,19 @@ class Response:
 
     def _feed_parser(self, data: memoryview) -> None:
         assert self._parser is not None
+        self._unparsed_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
             self.status = self._parser.get_status_code()
             raise httptools.HttpParserError(str(error)) from None
+        except httptools.HttpParserCallbackError as error:
+            # The parser wraps what its callbacks raise.
+            if isinstance(error.__context__, _EndlessHead):
+                raise httptools.HttpParserError(str(error.__context__)) from None
+            raise
+        if self._unparsed_bytes > _HEAD_BYTES_MAX:
+            raise httptools.HttpParserError(str(_EndlessHead()))
         decoder = self._decoder
         shape = decoder.shape
         # Without the line's end, a part of the next chunk's size was read already.
@@ -159,6 +181,9 @@ class Response:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note how the body's end is told, and how long the connection may idle."""
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > _HEAD_BYTES_MAX:
+            raise _EndlessHead
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
             self._whole_when_closed = False
@@ -180,6 +205,7 @@ class Response:
 
     def on_body(self, body: bytes) -> None:
         """Decode what an answer streams; of a refusal keep the beginning."""
+        self._unparsed_bytes = 0
         if self.status == 200:
             self._decoder.feed(self.t_read_ns, body)
         elif len(self._error) < _ERROR_BYTES_MAX:

@@ -35,7 +35,9 @@ class _Hostile(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(BOMB)
             return
-        if self.path.startswith("/endless/"):
+        if self.path.startswith("/heads/"):
+            self._write_without_end(b"HTTP/1.1 200 OK\r\nX-Pad: ")
+        elif self.path.startswith("/endless/"):
             self._begin(200)
             self._write_without_end(b'{"data": [')
         elif self.path.startswith("/names/"):
@@ -46,6 +48,9 @@ class _Hostile(BaseHTTPRequestHandler):
             self._answer(500, b"\x1b]0;owned\x07" + b"x" * 275 + KEY.encode())
 
     def do_POST(self) -> None:
+        if self.path.startswith("/heads/"):
+            self._write_without_end(b"HTTP/1.1 200 OK\r\nX-Pad: ")
+            return
         if self.path.startswith("/stream/"):
             # The key begins where a text of 300 characters ends.
             error = {"error": {"message": "\x1b[31m" + "x" * 262 + KEY}}
@@ -129,3 +134,19 @@ def test_what_is_packed_is_not_unpacked(hostile: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_headers_without_end_are_not_read_to_it(hostile: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(EndpointError, match="no answer: ") as caught:
+            probe.get_json(f"{hostile}/heads/v1/models", HEADERS)
+        assert probe.endpoint_state(f"{hostile}/heads/v1", HEADERS) == "unreachable"
+        with Asker(f"{hostile}/heads/v1", HEADERS, decode) as asker:
+            asked = asker.ask({})
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert asked.status is None
+    for text in (str(caught.value), asked.why):
+        assert len(said(text)) < 300

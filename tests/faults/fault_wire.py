@@ -79,6 +79,7 @@ WIRES: dict[str, Wire] = {
     "no first token": Wire(silence, _HASTY),
     "bytes that are not HTTP": Wire(answering(b"\x16\x03\x01 hello\r\n\r\n", close=True)),
     "headers without an end": Wire(answering(b"HTTP/1.1 200 OK\r\n" + b"X-Pad: x\r\n" * 20_000, close=True)),
+    "a header of a megabyte": Wire(answering(b"HTTP/1.1 200 OK\r\nX-Pad: " + b"x" * (1 << 20), close=True)),
     "a connection that is reset": Wire(_reset),
     "a connection that is refused": Wire(None),
 }
