@@ -28,6 +28,38 @@ def ssl_context(ca_file: str | None = None) -> ssl.SSLContext:
     return context
 
 
+# OpenSSL's codes: another host's name, another address.
+_OTHER_NAME = (62, 64)
+_EXPIRED = 10
+
+
+def refused_certificate(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Return the refusal of a server's certificate among an error and its causes."""
+    found = _tls_error(error)
+    return found if isinstance(found, ssl.SSLCertVerificationError) else None
+
+
+def tls_remedy(error: BaseException | None) -> str | None:
+    """Return what to do about a failure of TLS among an error and its causes, None if there is no such."""
+    if (refused := refused_certificate(error)) is not None:
+        if refused.verify_code in _OTHER_NAME:
+            return "write the host into the URL as its certificate names it, or give it one for this name"
+        if refused.verify_code == _EXPIRED:
+            return "renew the server's certificate"
+        return "name the certificate of the authority that signed the server's, as PEM, in `ca_file` of the endpoint"
+    if _tls_error(error) is not None:
+        return "see that the server speaks TLS at this port, or write http:// if it does not"
+    return None
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def unverified_context() -> ssl.SSLContext:
     """Return a context that trusts anybody: for management controllers that `power.verify_tls: false` names."""
     context = ssl.create_default_context()

@@ -10,7 +10,7 @@ import httpx
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import printable, redact
-from pytest_agentperf.tls import ssl_context
+from pytest_agentperf.tls import ssl_context, tls_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def _request(method: str, url: str, headers: Mapping[str, str], ca_file: str | N
         raise EndpointError(
             f"no answer: {error or type(error).__name__}",
             where=url,
-            remedy="start the server, or correct the endpoint's URL",
+            remedy=tls_remedy(error) or "start the server, or correct the endpoint's URL",
         ) from None
 
 

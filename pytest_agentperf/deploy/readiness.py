@@ -10,6 +10,7 @@ import httpx
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import printable
 from pytest_agentperf.deploy.probe import get
+from pytest_agentperf.tls import refused_certificate, tls_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,8 @@ class Readiness:
                 response = get(page, self._headers, ca_file=self._ca_file)
             except httpx.HTTPError as error:
                 self.last = f"{page}: {str(error) or type(error).__name__}"
+                if refused_certificate(error) is not None:
+                    raise EndpointError(str(error), where=page, remedy=tls_remedy(error)) from None
                 return False
             if response.status_code in (401, 403):
                 raise EndpointError(

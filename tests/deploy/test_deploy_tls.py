@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from pytest_agentperf.core.errors import ConfigError, EndpointError
 from pytest_agentperf.deploy.asking import Asker
 from pytest_agentperf.deploy.metrics_page import MetricsUnreadable
 from pytest_agentperf.deploy.models import list_models
+from pytest_agentperf.deploy.readiness import Readiness
 from pytest_agentperf.deploy.server import AttachedServer
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.tls import ssl_context
@@ -82,8 +84,13 @@ def test_a_certificate_that_the_system_names(secure: tuple[str, str]) -> None:
 
 def test_any_other_is_refused(secure: tuple[str, str]) -> None:
     url, _ = secure
-    with pytest.raises(EndpointError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(EndpointError, match="CERTIFICATE_VERIFY_FAILED") as caught:
         list_models(url, {}, "m")
+    assert caught.value.remedy is not None
+    assert "`ca_file` of the endpoint" in caught.value.remedy
+    # One that is launched and will never be believed is not waited for.
+    with pytest.raises(EndpointError, match="CERTIFICATE_VERIFY_FAILED"):
+        Readiness.of_model(url, {}, "m").now()
     server = AttachedServer(url, {}, RealClock())
     assert server.state() == "unreachable"
     with server.open_metrics() as metrics, pytest.raises(MetricsUnreadable, match="no answer"):
@@ -92,6 +99,27 @@ def test_any_other_is_refused(secure: tuple[str, str]) -> None:
         asked = asker.ask({})
     assert asked.status is None
     assert "CERTIFICATE_VERIFY_FAILED" in asked.why
+
+
+def test_a_certificate_for_another_name_and_a_port_without_tls(secure: tuple[str, str]) -> None:
+    url, ca_file = secure
+    with pytest.raises(EndpointError) as caught:
+        list_models(url.replace("127.0.0.1", "localhost"), {}, "m", ca_file=ca_file)
+    assert "as its certificate names it" in str(caught.value)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plain = threading.Thread(target=_answer_plainly, args=(listener,))
+        plain.start()
+        with pytest.raises(EndpointError) as caught:
+            list_models(f"https://127.0.0.1:{listener.getsockname()[1]}/v1", {}, "m", ca_file=ca_file)
+        plain.join()
+    assert "or write http://" in str(caught.value)
+
+
+def _answer_plainly(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
