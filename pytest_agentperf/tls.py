@@ -5,7 +5,9 @@ The only place where verification can be left out, and what leaves it out says s
 
 from __future__ import annotations
 
+import os
 import ssl
+from functools import cache
 
 from pytest_agentperf.core.errors import ConfigError
 
@@ -13,8 +15,14 @@ from pytest_agentperf.core.errors import ConfigError
 def ssl_context(ca_file: str | None = None) -> ssl.SSLContext:
     """Return a context with the system's authorities, and those of `ca_file` beside them; raises ConfigError.
 
-    `SSL_CERT_FILE` in the environment replaces the system's.
+    `SSL_CERT_FILE` in the environment replaces the system's. The context is shared by all that ask for the same
+    authorities: it is not to be changed.
     """
+    return _context(ca_file, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _context(ca_file: str | None, *_: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file is not None:
         try:

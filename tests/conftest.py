@@ -1,12 +1,14 @@
-"""Tests of the plugin run pytest inside pytest, in workplaces like a user's."""
+"""How much is tried and where it runs; workplaces like a user's, since tests run pytest inside pytest."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +16,27 @@ if TYPE_CHECKING:
     from plugin_support import Workplace
 
 pytest_plugins = ["pytester"]
+
+# `tox -e thorough` looks longer: HYPOTHESIS_PROFILE=thorough.
+settings.register_profile("quick", max_examples=40, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_configure() -> None:
+    """Let the hundreds of processes that tests start share what is compiled: compiling took each most of its start."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Distribute files in our own way, unless another one is asked for."""
+    if config.getoption("dist") != "load":
+        return None
+    from distribution import SpreadFiles
+
+    return SpreadFiles(config, log)
 
 
 @pytest.fixture(autouse=True)

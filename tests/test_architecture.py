@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PACKAGE = Path(__file__).parents[1] / "pytest_agentperf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -111,10 +113,18 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(parsed(path)))
+
+
 def imports(path: Path, *, at_run_time_of_import: bool = False) -> Iterator[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if at_run_time_of_import else list(ast.walk(tree))
-    for node in nodes:
+    for node in parsed(path).body if at_run_time_of_import else nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -126,35 +136,47 @@ def imports(path: Path, *, at_run_time_of_import: bool = False) -> Iterator[str]
                 yield f"{node.module}.{alias.name}" if is_module else node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_go_one_way(path: Path) -> None:
+def modules_that(is_wrong: Callable[[Path], object], modules: Iterable[Path] = MODULES) -> dict[str, object]:
+    """Return what is wrong by module; a test of its own for each would cost more than what it looks at."""
+    return {name_of(path): found for path in modules if (found := is_wrong(path))}
+
+
+def forbidden_rooms(path: Path) -> set[str]:
     here = room(name_of(path))
-    allowed = ALLOWED[here] | {here}
     found = {room(name) for name in imports(path) if name.split(".")[0] == "pytest_agentperf"}
-    assert found <= allowed, f"{name_of(path)} imports {sorted(found - allowed)}"
+    return found - ALLOWED[here] - {here}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if room(name_of(p)) == "core"], ids=name_of)
-def test_core_is_pure(path: Path) -> None:
-    for name in imports(path):
-        top = name.split(".")[0]
-        assert top not in CORE_MUST_NOT_IMPORT
-        assert top in CORE_MAY_IMPORT or top in __import__("sys").stdlib_module_names
+def test_imports_go_one_way() -> None:
+    assert modules_that(forbidden_rooms) == {}
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) != "pytest_agentperf.clock"], ids=name_of)
-def test_only_the_clock_reads_the_clock(path: Path) -> None:
-    assert "time" not in {name.split(".")[0] for name in imports(path)}
+def impurities(path: Path) -> set[str]:
+    tops = {name.split(".")[0] for name in imports(path)}
+    return (tops & CORE_MUST_NOT_IMPORT) | (tops - CORE_MAY_IMPORT - sys.stdlib_module_names)
+
+
+def test_core_is_pure() -> None:
+    core = [path for path in MODULES if room(name_of(path)) == "core"]
+    assert core
+    assert modules_that(impurities, core) == {}
+
+
+def test_only_the_clock_reads_the_clock() -> None:
+    assert list(modules_that(lambda path: "time" in imports(path))) == ["pytest_agentperf.clock"]
 
 
 @pytest.mark.parametrize("name", ["plugin", "plugin.options", "plugin.fixtures", "plugin.hookspecs"])
 def test_what_every_pytest_start_imports_is_light(name: str) -> None:
     path = PACKAGE.joinpath(*name.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    stdlib = __import__("sys").stdlib_module_names
     for imported in imports(path, at_run_time_of_import=True):
         top = imported.split(".")[0]
-        assert top in stdlib or top == "pytest" or imported.startswith("pytest_agentperf.plugin")
+        assert (
+            top in sys.stdlib_module_names
+            or top == "pytest"
+            or imported.startswith("pytest_agentperf.plugin")
+        )
 
 
 def test_the_rule_sees_a_wrong_import(tmp_path: Path) -> None:
@@ -191,14 +213,13 @@ def trusts_anybody(node: ast.AST) -> bool:
 
 def dangers(path: Path) -> Iterator[str]:
     yield from RUNS_CODE_OF_OTHERS & {name.split(".")[0] for name in imports(path)}
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     allowed = {
         node
-        for function in tree.body
+        for function in parsed(path).body
         if isinstance(function, ast.FunctionDef) and (path, function.name) == MAY_TRUST_ANYBODY
         for node in ast.walk(function)
     }
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if trusts_anybody(node) and node not in allowed:
             yield ast.unparse(node)
         if not isinstance(node, ast.Call):
@@ -212,9 +233,8 @@ def dangers(path: Path) -> Iterator[str]:
                 yield text
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_nothing_of_others_is_run_or_trusted(path: Path) -> None:
-    assert list(dangers(path)) == []
+def test_nothing_of_others_is_run_or_trusted() -> None:
+    assert modules_that(lambda path: list(dangers(path))) == {}
 
 
 @pytest.mark.parametrize(
@@ -239,6 +259,5 @@ def test_the_rule_sees_a_danger(tmp_path: Path, code: str) -> None:
     assert list(dangers(wrong))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_modules_stay_readable(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").split("\n")) <= 450
+def test_modules_stay_readable() -> None:
+    assert modules_that(lambda path: len(path.read_text(encoding="utf-8").split("\n")) > 450) == {}

@@ -12,7 +12,7 @@ from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns
 S = 1_000_000_000
 MS = 1_000_000
 
-steady = settings(derandomize=True, deadline=None, database=None)
+steady = settings(derandomize=True, database=None)
 """For properties: the same examples in every run, on a machine of any speed."""
 
 

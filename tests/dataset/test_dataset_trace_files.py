@@ -11,8 +11,10 @@ import pytest
 from trace_support import DATA, prompt_tokens, read_all, real_counter, shared_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from pytest_agentperf.core.trajectory import Trajectory
 
 TRACES = DATA / "traces"
 FILES = {
@@ -33,6 +35,9 @@ LMCACHE = {
     "5518cbf6b5c90e74800c7cdaf91da2f7.jsonl": (30, 409_867),
     "8f7920a28c54ae83dadb6d0a8e6cbd74.jsonl": (9, 100_425),
 }
+
+PROMPTS_COMPARED = 12
+TOKENS_COUNTED = 100_000
 
 pytestmark = pytest.mark.skipif(not TRACES.is_dir(), reason=f"the traces are not at {TRACES}")
 
@@ -66,23 +71,35 @@ def plain_rows(path: Path) -> Iterator[Row]:
                     yield Row(request["hash_ids"], request["in"], request["out"])
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_counts_and_sums(name: str) -> None:
-    found = read_all(TRACES / name)
+class Traced(NamedTuple):
+    name: str
+    trajectories: list[Trajectory]
+
+
+@pytest.fixture(scope="module", params=FILES)
+def traced(request: pytest.FixtureRequest) -> Traced:
+    return Traced(request.param, read_all(TRACES / request.param))
+
+
+def test_counts_and_sums(traced: Traced) -> None:
+    name, found = traced
     turns = [turn for trajectory in found for turn in trajectory.turns]
     sums = (sum(turn.prompt_tokens or 0 for turn in turns), sum(turn.output_tokens or 0 for turn in turns))
     assert (len(found), len(turns), *sums) == FILES[name]
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("azure")])
-def test_prompts_have_the_recorded_lengths_and_sharing(name: str) -> None:
+def test_prompts_have_the_recorded_lengths_and_sharing(traced: Traced) -> None:
+    name, found = traced
+    if name.startswith("azure"):
+        assert all(len(trajectory.turns) == 1 for trajectory in found)  # nothing is shared
+        return
     rows = list(plain_rows(TRACES / name))
     block = {"mooncake": 512, "dynamo": 16, "kv_cache_tester": 64}[name.partition("/")[0]]
     lengths = [(row.input_tokens, row.output_tokens) for row in rows]
     draw = random.Random(1)
-    wanted = set(draw.sample(range(len(rows)), min(len(rows), 30)))
+    wanted = set(draw.sample(range(len(rows)), min(len(rows), PROMPTS_COMPARED)))
     prompts: list[tuple[Row, list[str]]] = []
-    for trajectory in read_all(TRACES / name):
+    for trajectory in found:
         for turn in trajectory.turns:
             length = (turn.prompt_tokens or 0, turn.output_tokens or 0)
             # Which row a turn is, its lengths tell where they occur once.
@@ -98,15 +115,29 @@ def test_prompts_have_the_recorded_lengths_and_sharing(name: str) -> None:
             assert recorded <= shared_tokens(prompt, other) < recorded + block
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_the_real_tokenizer_counts_what_was_recorded(name: str) -> None:
-    if (count := real_counter()) is None:
+@pytest.fixture(scope="module")
+def count() -> Callable[[Sequence[str]], list[int]]:
+    if (found := real_counter()) is None:
         pytest.skip("needs the package tokenizers and the DeepSeek vocabulary beside the checkout")
-    for trajectory in read_all(TRACES / name)[:60]:
-        tokens = count([message["content"] for message in trajectory.messages])
+    return found
+
+
+def test_the_real_tokenizer_counts_what_was_recorded(
+    traced: Traced, count: Callable[[Sequence[str]], list[int]]
+) -> None:
+    checked = 0
+    for trajectory in traced.trajectories:
+        indices = sorted({index for turn in trajectory.turns for index in turn.message_indices()})
+        tokens = dict(
+            zip(indices, count([trajectory.messages[index]["content"] for index in indices]), strict=True)
+        )
         for turn in trajectory.turns:
             total = sum(tokens[index] + 4 for index in turn.message_indices())
             assert total == max(turn.prompt_tokens or 0, 5)
+        checked += sum(tokens.values())
+        # The tokenizer takes a second for as many.
+        if checked > TOKENS_COUNTED:
+            return
 
 
 def test_dynamo_tools_took_what_was_measured() -> None:

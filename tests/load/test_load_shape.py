@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_agentperf.load.shape import Shape, Shapes, is_plain
@@ -369,7 +369,6 @@ def other_leaves(payload: Any, data: st.DataObject, share: int) -> Any:
     return payload if data.draw(st.integers(0, 99)) >= share else data.draw(leaves)
 
 
-@settings(deadline=None, max_examples=80)
 @given(payloads.map(filled), st.data(), st.sampled_from([5, 30, 100]), st.booleans())
 def test_an_event_with_the_same_keys_matches_only_if_it_is_plain(
     payload: Json, data: st.DataObject, share: int, ascii_only: bool
@@ -407,7 +406,6 @@ SMALL: list[Json] = [
 ]
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.sampled_from(SMALL), edits)
 def test_an_event_that_was_tampered_with_matches_only_if_it_is_plain(
     plain: Json, edits: list[tuple[float, int, bytes]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from http_support import FakeHost, hosts
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_agentperf.config.power import RedfishPower
@@ -92,7 +92,6 @@ NAMES = ["PowerControl", "PowerWatts", "EnergykWh", "ReadingUnits", "Reading", "
 PART = st.dictionaries(st.sampled_from(["Reading", "State", "PowerConsumedWatts", "PowerLimit"]), WRONG)
 
 
-@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(NAMES), WRONG | PART | PART.map(lambda part: [part])))
 def test_wrong_types_anywhere_are_refused(resource: Any) -> None:
     try:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_agentperf.sim.engine.block_cache import BlockCache
@@ -99,7 +99,6 @@ def test_a_session_finds_only_what_its_prompt_shares_with_the_last_one() -> None
     assert (cache.used, cache.idle, cache.evictions) == (20, 0, 5)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     turns=st.lists(
         st.tuples(st.integers(0, 3), st.integers(1, 60), st.integers(0, 12), st.integers(0, 40)),

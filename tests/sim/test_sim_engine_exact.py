@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sim_support import FOREVER_NS, MS, drain, engine_config
 from step_by_step import Outcome, StepByStep
@@ -68,7 +68,6 @@ def outcomes(events: Iterable[EngineEvent]) -> dict[int, Outcome]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
 @given(plan=conversations(), changes=configs)
 def test_the_closed_form_is_the_simulation_step_by_step(plan: Arrivals, changes: dict[str, Any]) -> None:
     config = engine_config(**changes)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sim_support import FOREVER_NS, drain, engine_config, hashing_engine
 
@@ -85,7 +85,6 @@ def replay(engine: Engine, plan: list[Arrival], *, stride_ns: int | None = None)
     return events + (engine.advance(FOREVER_NS) if stride_ns is None else drain(engine))
 
 
-@settings(max_examples=200, deadline=None)
 @given(plan=arrivals(), changes=configs)
 def test_every_request_ends_with_exactly_its_tokens(plan: list[Arrival], changes: dict[str, Any]) -> None:
     engine = hashing_engine(engine_config(**changes))
@@ -121,7 +120,6 @@ def test_every_request_ends_with_exactly_its_tokens(plan: list[Arrival], changes
     assert stats.prefix_hit_tokens <= stats.prefix_query_tokens
 
 
-@settings(max_examples=200, deadline=None)
 @given(plan=arrivals(), changes=configs, stride_ns=st.integers(1_000_000, 200_000_000))
 def test_one_leap_equals_many_looks(plan: list[Arrival], changes: dict[str, Any], stride_ns: int) -> None:
     leap, looks = hashing_engine(engine_config(**changes)), hashing_engine(engine_config(**changes))
@@ -129,7 +127,6 @@ def test_one_leap_equals_many_looks(plan: list[Arrival], changes: dict[str, Any]
     assert leap.stats(FOREVER_NS) == looks.stats(FOREVER_NS)
 
 
-@settings(max_examples=200, deadline=None)
 @given(plan=arrivals(), changes=configs)
 def test_chunking_changes_no_times(plan: list[Arrival], changes: dict[str, Any]) -> None:
     def ends(engine: Engine) -> list[EngineEvent]:
