@@ -1,6 +1,6 @@
 """One coding agent as a state machine: told what happened, it says what to do next.
 
-    start ─► Send turn 0 ─► answered ─► Wait tool delay ─► woke ─► Send turn 1 … last turn answered
+    start ─► send turn 0 ─► answered ─► wait tool delay ─► woke ─► send turn 1 … last turn answered
                 ▲                                                                    │
                 └──────────────────── next trajectory, no pause ─────────────────────┘
 
@@ -10,30 +10,38 @@ The model's answer does not enter the next request. After a failure the agent wa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.core.records import RequestKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_agentperf.core.records import Answer
 
-
-class Send(NamedTuple):
-    """Send this turn of this trajectory now."""
-
-    ordinal: int
-    trajectory: str
-    turn: int
-
-
-class Wait(NamedTuple):
-    """Do nothing until then, then call `woke`."""
-
-    until_ns: int
+# A named tuple's own constructor is Python code, and costs twice as much.
+_make: Callable[[type[RequestKey], tuple[int, int, int, int, str, int]], RequestKey] = tuple.__new__
 
 
 class Agent:
-    """Works through its assigned trajectories, one after another."""
+    """Works through its assigned trajectories, one after another, in one attempt of one phase."""
+
+    __slots__ = (
+        "_attempt",
+        "_delays",
+        "_failure_wait_ns",
+        "_last_turn",
+        "_ordinal",
+        "_phase",
+        "_tool_delays_ns",
+        "_trajectories",
+        "_trajectory",
+        "_turn",
+        "_waiting",
+        "completed",
+        "id",
+        "wake_ns",
+    )
 
     def __init__(
         self,
@@ -42,60 +50,69 @@ class Agent:
         tool_delays_ns: Callable[[str], Sequence[int]],
         *,
         failure_wait_ns: int,
+        phase: int,
+        attempt: int,
     ) -> None:
         """`tool_delays_ns(trajectory)` gives the delay after each of its turns; its length is their number."""
         self.id = id_
         self.completed = 0
+        self.wake_ns = 0
+        """When to call `woke`, if it was told to wait."""
+        self._phase = phase
+        self._attempt = attempt
         self._trajectories = trajectories
         self._tool_delays_ns = tool_delays_ns
         self._failure_wait_ns = failure_wait_ns
         self._trajectory = ""
         self._ordinal = -1
         self._turn = 0
+        self._last_turn = 0
         self._delays: Sequence[int] = ()
         self._waiting = False
 
-    def start(self) -> Send:
-        """Begin the first trajectory."""
+    def start(self) -> RequestKey:
+        """Begin the first trajectory: return the request to send now."""
         if self._ordinal >= 0:
             raise RuntimeError(f"agent {self.id} was started twice")
         return self._begin_next()
 
-    def answered(self, answer: Answer) -> Send | Wait:
-        """Take the end of the request that was last asked for."""
+    def answered(self, answer: Answer) -> RequestKey | None:
+        """Take the end of the last request; return the one to send now, or None to wait until `wake_ns`."""
         if self._waiting or self._ordinal < 0:
             raise RuntimeError(f"agent {self.id} got an answer while it waits or before its start")
-        last = self._turn == len(self._delays) - 1
-        if last:
+        turn = self._turn
+        delay_ns = self._delays[turn]
+        if turn == self._last_turn:
             self.completed += 1
-        delay_ns = self._delays[self._turn]
-        if answer.failure is not None:
-            delay_ns = max(delay_ns, self._failure_wait_ns)
-        elif last:
-            delay_ns = 0
+            if answer.failure is None:
+                return self._begin_next()
+        if answer.failure is not None and delay_ns < self._failure_wait_ns:
+            delay_ns = self._failure_wait_ns
         if delay_ns == 0:
             return self._advance()
         self._waiting = True
-        return Wait(answer.t_end_ns + delay_ns)
+        self.wake_ns = answer.t_end_ns + delay_ns
+        return None
 
-    def woke(self) -> Send:
-        """Go on after a wait."""
+    def woke(self) -> RequestKey:
+        """Go on after a wait: return the request to send now."""
         if not self._waiting:
             raise RuntimeError(f"agent {self.id} was woken while it does not wait")
         self._waiting = False
         return self._advance()
 
-    def _advance(self) -> Send:
-        if self._turn == len(self._delays) - 1:
+    def _advance(self) -> RequestKey:
+        if self._turn == self._last_turn:
             return self._begin_next()
-        self._turn += 1
-        return Send(self._ordinal, self._trajectory, self._turn)
+        self._turn = turn = self._turn + 1
+        return _make(RequestKey, (self._phase, self._attempt, self.id, self._ordinal, self._trajectory, turn))
 
-    def _begin_next(self) -> Send:
-        self._trajectory = next(self._trajectories)
-        self._delays = self._tool_delays_ns(self._trajectory)
+    def _begin_next(self) -> RequestKey:
+        self._trajectory = trajectory = next(self._trajectories)
+        self._delays = self._tool_delays_ns(trajectory)
         if not self._delays:
-            raise ValueError(f"trajectory {self._trajectory!r} has no turns")
+            raise ValueError(f"trajectory {trajectory!r} has no turns")
+        self._last_turn = len(self._delays) - 1
         self._ordinal += 1
         self._turn = 0
-        return Send(self._ordinal, self._trajectory, 0)
+        return RequestKey(self._phase, self._attempt, self.id, self._ordinal, trajectory, 0)

@@ -80,9 +80,10 @@ def phase_confidence(
 
 def trajectory_clusters(columns: RequestColumns, rows: npt.NDArray[np.bool_]) -> IntArray:
     """Return for each of `rows` which trajectory of which agent it belongs to, numbered from 0."""
-    keys = np.stack([columns["agent"][rows], columns["ordinal"][rows]], axis=1)
-    _, numbers = np.unique(keys, axis=0, return_inverse=True)
-    return numbers.reshape(-1).astype(np.int64)
+    ordinals = columns["ordinal"][rows]
+    keys = columns["agent"][rows] * (int(ordinals.max(initial=0)) + 1) + ordinals
+    numbers: IntArray = np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    return numbers
 
 
 def percentile_interval(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from pytest_agentperf.core.records import NULL, Answer, RequestColumns
+from pytest_agentperf.core.records import NULL, RequestColumns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,25 +63,6 @@ def output_speed_tok_s(columns: RequestColumns) -> FloatArray:
         )
     speed = np.where(n <= 1, np.nan, speed)
     return np.where(_unanswered(columns), 0.0, speed)
-
-
-def answer_ttft_s(answer: Answer) -> float:
-    """Return one answer's time to first token in seconds, ∞ for a failure; for live display."""
-    if answer.failure is not None or answer.t_first_ns is None:
-        return math.inf
-    return (answer.t_first_ns - answer.t_sent_ns) / NS_PER_S
-
-
-def answer_speed_tok_s(answer: Answer) -> float | None:
-    """Return one answer's output speed, 0 for a failure, None for a one-token answer; for live display."""
-    n, n_first = answer.output_tokens, answer.first_chunk_tokens
-    if answer.failure is not None or answer.t_first_ns is None or answer.t_last_ns is None or n is None:
-        return 0.0
-    if n <= 1:
-        return None
-    if answer.t_last_ns > answer.t_first_ns and n_first is not None and n > n_first:
-        return (n - n_first) / ((answer.t_last_ns - answer.t_first_ns) / NS_PER_S)
-    return n / ((answer.t_last_ns - answer.t_sent_ns) / NS_PER_S)
 
 
 def whole_speed_tok_s(columns: RequestColumns) -> FloatArray:
@@ -158,12 +140,7 @@ def measure(
     ttft = ttft_s(columns)[inside]
     speed = output_speed_tok_s(columns)[inside]
     speed = speed[~np.isnan(speed)]
-    failures = Counter(
-        reason for reason, x in zip(columns.texts["failure"], inside, strict=True) if x and reason
-    )
-    sources = Counter(
-        source for source, x in zip(columns.texts["first_chunk_source"], inside, strict=True) if x and source
-    )
+    failures, sources = (_count(columns.texts[name], inside) for name in ("failure", "first_chunk_source"))
     infinite: dict[str, str] = {}
 
     def finite(name: str, value: float) -> float | None:
@@ -179,7 +156,7 @@ def measure(
     window_s = (close_ns - open_ns) / NS_PER_S
     return PhaseMetrics(
         requests=int(inside.sum()),
-        failures=dict(sorted(failures.items())),
+        failures=failures,
         ttft_p50_s=finite("ttft_p50_s", percentile(ttft, 50)),
         ttft_p95_s=finite("ttft_p95_s", percentile(ttft, ttft_percent)),
         output_speed_p25_tok_s=percentile(speed, speed_percent) if speed.size else None,
@@ -193,12 +170,17 @@ def measure(
             int(columns["cached_tokens"][first_turns].max()) if first_turns.any() else None
         ),
         one_token_answers=int((ok & (columns["output_tokens"] == 1)).sum()),
-        first_chunk_sources=dict(sorted(sources.items())),
+        first_chunk_sources=sources,
         trajectories_completed=trajectories_completed,
         trajectories_in_window=trajectories_in_window,
         window_s=window_s,
         infinite=infinite,
     )
+
+
+def _count(texts: Sequence[str | None], rows: npt.NDArray[np.bool_]) -> dict[str, int]:
+    found = Counter(compress(texts, rows.tolist()))
+    return {text: found[text] for text in sorted(filter(None, found))}
 
 
 def _unanswered(columns: RequestColumns) -> npt.NDArray[np.bool_]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
-from itertools import chain
+from functools import cached_property
+from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -109,10 +109,13 @@ class RequestColumns:
     def __getitem__(self, name: str) -> npt.NDArray[np.int64]:
         return self.ints[name]
 
-    @property
+    @cached_property
     def failed(self) -> npt.NDArray[np.bool_]:
         """Return which requests failed."""
-        return np.array([reason is not None for reason in self.texts["failure"]], dtype=bool)
+        failures = self.texts["failure"]
+        if failures.count(None) == len(failures):
+            return np.zeros(len(failures), dtype=bool)
+        return np.array([reason is not None for reason in failures], dtype=bool)
 
     def sent_within(self, open_ns: int, close_ns: int) -> npt.NDArray[np.bool_]:
         """Return which requests were sent inside [open, close)."""
@@ -145,40 +148,84 @@ class RequestColumns:
         return cls(ints, frame["texts"])
 
 
-_ROWS_MAX = 64
+_pack_row = Struct(f"<{len(INT_COLUMNS)}q").pack
+_ROW_BYTES = 8 * len(INT_COLUMNS)
 
 
 class ColumnsBuilder:
-    """Collects records one by one, 8 bytes a number."""
+    """Collects records one by one, 8 bytes a number.
+
+    Row after row: the ends of so many columns would be fetched anew for every request.
+    """
 
     def __init__(self) -> None:
-        self._ints = {name: array("q") for name in INT_COLUMNS}
+        self._rows = bytearray()
         self._texts: dict[str, list[str | None]] = {name: [] for name in TEXT_COLUMNS}
-        self._rows: list[tuple[RequestKey, Answer]] = []
+        self._add_text = tuple(column.append for column in self._texts.values())
 
     def add(self, key: RequestKey, answer: Answer) -> None:
         """Append one request."""
-        self._rows.append((key, answer))
-        if len(self._rows) == _ROWS_MAX:
-            self._enter()
+        phase, attempt, agent, ordinal, trajectory, turn = key
+        (
+            t_sent_ns,
+            t_end_ns,
+            failure,
+            failure_detail,
+            status,
+            connect_ns,
+            reconnects,
+            t_first_ns,
+            t_last_ns,
+            prompt_tokens,
+            cached_tokens,
+            output_tokens,
+            reasoning_tokens,
+            first_chunk_tokens,
+            first_chunk_source,
+            content_chunks,
+            finish_reason,
+            response_id,
+            body_bytes,
+            prefix_head,
+        ) = answer
+        # In the order of INT_COLUMNS.
+        self._rows += _pack_row(
+            phase,
+            attempt,
+            agent,
+            ordinal,
+            turn,
+            t_sent_ns,
+            NULL if connect_ns is None else connect_ns,
+            reconnects,
+            NULL if t_first_ns is None else t_first_ns,
+            NULL if t_last_ns is None else t_last_ns,
+            t_end_ns,
+            NULL if status is None else status,
+            NULL if prompt_tokens is None else prompt_tokens,
+            NULL if cached_tokens is None else cached_tokens,
+            NULL if output_tokens is None else output_tokens,
+            NULL if reasoning_tokens is None else reasoning_tokens,
+            NULL if first_chunk_tokens is None else first_chunk_tokens,
+            content_chunks,
+            NULL if body_bytes is None else body_bytes,
+            NULL if prefix_head is None else prefix_head,
+        )
+        # In the order of TEXT_COLUMNS.
+        add_trajectory, add_failure, add_detail, add_finish, add_source, add_response_id = self._add_text
+        add_trajectory(trajectory)
+        add_failure(failure)
+        add_detail(failure_detail)
+        add_finish(finish_reason)
+        add_source(first_chunk_source)
+        add_response_id(response_id)
 
-    def _enter(self) -> None:
-        """Turn the rows into columns: many at once, as a single one would fetch the end of every column."""
-        if not self._rows:
-            return
-        keys, answers = zip(*self._rows, strict=True)
-        self._rows.clear()
-        for name, column in chain(
-            zip(RequestKey._fields, zip(*keys, strict=True), strict=True),
-            zip(Answer._fields, zip(*answers, strict=True), strict=True),
-        ):
-            if (ints := self._ints.get(name)) is not None:
-                ints.extend([NULL if value is None else value for value in column])
-            else:
-                self._texts[name] += column
+    def __len__(self) -> int:
+        return len(self._texts["failure"])
 
-    def finish(self) -> RequestColumns:
-        """Return the columns collected so far."""
-        self._enter()
-        ints = {name: np.frombuffer(bytes(column), dtype=np.int64) for name, column in self._ints.items()}
-        return RequestColumns(ints, self._texts)
+    def finish(self, first: int = 0) -> RequestColumns:
+        """Return the columns collected so far, those of the requests from `first` on."""
+        rows = np.frombuffer(self._rows[first * _ROW_BYTES :], dtype="<i8").reshape(-1, len(INT_COLUMNS))
+        columns = np.array(rows.T, dtype=np.int64, order="C")
+        texts = {name: column[first:] for name, column in self._texts.items()}
+        return RequestColumns(dict(zip(INT_COLUMNS, columns, strict=True)), texts)

@@ -5,12 +5,15 @@ Knows neither sockets nor asyncio: time and requests go through the ports, so th
 
 from __future__ import annotations
 
-from functools import partial
+from array import array
+from functools import cache
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.core.agent import Agent, Send, Wait
+import numpy as np
+
+from pytest_agentperf.core.agent import Agent
 from pytest_agentperf.core.assignment import assigned_trajectories
-from pytest_agentperf.core.metrics import answer_speed_tok_s, answer_ttft_s
+from pytest_agentperf.core.metrics import output_speed_tok_s, ttft_s
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns, RequestKey
 
@@ -37,38 +40,42 @@ class Driver:
     ) -> None:
         """`assign(seed, agent, trajectories)` gives what an agent works through, without end."""
         self.spec = spec
-        self._clock = clock
-        self._client = client
+        self.clock = clock
+        self.client = client
         if (cap_ns := spec.tool_delay_cap_ns) is not None:
             recorded_ns = tool_delays_ns
 
+            @cache
             def tool_delays_ns(trajectory: str) -> Sequence[int]:
                 return [min(delay_ns, cap_ns) for delay_ns in recorded_ns(trajectory)]
 
-        self._agents = [
-            Agent(
-                id_,
-                assign(spec.seed, id_, spec.trajectories),
-                tool_delays_ns,
-                failure_wait_ns=spec.failure_wait_ns,
+        self._seats = [
+            _Seat(
+                self,
+                Agent(
+                    id_,
+                    assign(spec.seed, id_, spec.trajectories),
+                    tool_delays_ns,
+                    failure_wait_ns=spec.failure_wait_ns,
+                    phase=spec.phase,
+                    attempt=spec.attempt,
+                ),
             )
             for id_ in agent_ids
         ]
-        self._records = ColumnsBuilder()
-        self._timers: dict[int, Cancellable] = {}
-        self._requests: dict[int, Cancellable] = {}
-        self._sent_ns: dict[int, int] = {}
+        self.records = ColumnsBuilder()
         self._close_ns: int | None = None
-        self._draining = self._stopped = False
-        self._fresh = _Fresh()
-        self.send_lateness_s: list[float] = []
+        self.draining = self.stopped = False
+        self.activations: list[Completion] = []
+        self.completions: list[Completion] = []
+        self._told = 0
+        self.send_lateness_s = array("d")
         """How much later than the agent wanted each request went out: a late client lowers its own load."""
 
     def start(self, start_ns: int) -> None:
         """Begin: each agent sends its first request at its place in the staggered start."""
-        for agent in self._agents:
-            when_ns = start_ns + self.spec.start_offset_ns(agent.id)
-            self._timers[agent.id] = self._clock.call_at(when_ns, partial(self._begin, agent))
+        for seat in self._seats:
+            seat.pending = self.clock.call_at(start_ns + self.spec.start_offset_ns(seat.agent.id), seat.begin)
 
     def close_window(self, close_ns: int) -> None:
         """Note where the window closed; the load goes on until `stop`."""
@@ -76,96 +83,100 @@ class Driver:
 
     def drain(self) -> None:
         """Send nothing more."""
-        self._draining = True
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self.draining = True
+        for seat in self._seats:
+            if seat.sent_ns is None:
+                seat.call_off()
 
     @property
     def drained(self) -> bool:
         """Return whether every request sent before the window closed has ended; of a drained driver, every request."""
-        if self._draining:
-            return not self._sent_ns
+        if self.draining:
+            return not self._in_flight()
         close_ns = self._close_ns
-        return close_ns is not None and all(sent >= close_ns for sent in self._sent_ns.values())
+        return close_ns is not None and all(sent_ns >= close_ns for sent_ns in self._in_flight())
 
     def take_events(self) -> PhaseEvents:
         """Return what happened since the last call."""
-        fresh, self._fresh = self._fresh, _Fresh()
+        activations, self.activations = self.activations, []
+        completions, self.completions = self.completions, []
+        answers = self.records.finish(self._told)
+        self._told += len(answers)
+        speed_tok_s = output_speed_tok_s(answers)
+        tokens = np.maximum(answers["prompt_tokens"], 0) + np.maximum(answers["output_tokens"], 0)
         return PhaseEvents(
-            activations=fresh.activations,
-            completions=fresh.completions,
-            ttft_s=fresh.ttft_s,
-            speed_tok_s=fresh.speed_tok_s,
-            failures=fresh.failures,
-            tokens=fresh.tokens,
-            in_flight=len(self._sent_ns),
+            activations=activations,
+            completions=completions,
+            ttft_s=ttft_s(answers).tolist(),
+            speed_tok_s=speed_tok_s[~np.isnan(speed_tok_s)].tolist(),
+            failures=int(answers.failed.sum()),
+            tokens=int(tokens.sum()),
+            in_flight=len(self._in_flight()),
             drained=self.drained,
         )
 
     def stop(self) -> RequestColumns:
         """Call off everything and return the records of all requests that ended."""
-        self._stopped = True
-        for pending in (*self._timers.values(), *self._requests.values()):
-            pending.cancel()
-        self._timers.clear()
-        self._requests.clear()
-        self._sent_ns.clear()
-        return self._records.finish()
+        self.stopped = True
+        for seat in self._seats:
+            seat.call_off()
+        return self.records.finish()
 
-    def _begin(self, agent: Agent) -> None:
-        del self._timers[agent.id]
-        self._fresh.activations.append(Completion(agent.id, self._clock.now_ns()))
-        self._send(agent, agent.start())
+    def _in_flight(self) -> list[int]:
+        """Return when each request in flight was sent."""
+        return [seat.sent_ns for seat in self._seats if seat.sent_ns is not None]
 
-    def _send(self, agent: Agent, send: Send) -> None:
-        key = RequestKey(
-            self.spec.phase, self.spec.attempt, agent.id, send.ordinal, send.trajectory, send.turn
-        )
-        self._sent_ns[agent.id] = self._clock.now_ns()
-        self._requests[agent.id] = self._client.send(key, partial(self._answered, agent, key))
 
-    def _answered(self, agent: Agent, key: RequestKey, answer: Answer) -> None:
-        if self._stopped:
+class _Seat:
+    """Where one agent works: its request in flight, or the wait that it is in."""
+
+    __slots__ = ("_driver", "_key", "agent", "pending", "sent_ns")
+
+    def __init__(self, driver: Driver, agent: Agent) -> None:
+        self.agent = agent
+        self.pending: Cancellable | None = None
+        self.sent_ns: int | None = None
+        """When the request in flight was sent."""
+        self._driver = driver
+        self._key: RequestKey
+
+    def begin(self) -> None:
+        """Send the first request."""
+        self._driver.activations.append(Completion(self.agent.id, self._driver.clock.now_ns()))
+        self._send(self.agent.start())
+
+    def call_off(self) -> None:
+        """End the request or the wait."""
+        if self.pending is not None:
+            self.pending.cancel()
+        self.pending = self.sent_ns = None
+
+    def _send(self, key: RequestKey, due_ns: int | None = None) -> None:
+        driver = self._driver
+        self._key = key
+        self.sent_ns = now_ns = driver.clock.now_ns()
+        if due_ns is not None:
+            driver.send_lateness_s.append((now_ns - due_ns) / NS_PER_S)
+        self.pending = driver.client.send(key, self._answered)
+
+    def _woke(self) -> None:
+        agent = self.agent
+        self._send(agent.woke(), agent.wake_ns)
+
+    def _answered(self, answer: Answer) -> None:
+        driver = self._driver
+        if driver.stopped:
             return
-        del self._requests[agent.id]
-        del self._sent_ns[agent.id]
-        self._records.add(key, answer)
-        fresh = self._fresh
-        fresh.ttft_s.append(answer_ttft_s(answer))
-        if (speed := answer_speed_tok_s(answer)) is not None:
-            fresh.speed_tok_s.append(speed)
-        fresh.failures += answer.failure is not None
-        fresh.tokens += (answer.prompt_tokens or 0) + (answer.output_tokens or 0)
+        self.pending = self.sent_ns = None
+        driver.records.add(self._key, answer)
+        agent = self.agent
         before = agent.completed
-        action = agent.answered(answer)
+        key = agent.answered(answer)
         if agent.completed > before:
-            fresh.completions.append(Completion(agent.id, answer.t_end_ns))
-        if self._draining:
+            driver.completions.append(Completion(agent.id, answer.t_end_ns))
+        if driver.draining:
             return
-        if isinstance(action, Wait):
-            due_ns = action.until_ns
-            self._timers[agent.id] = self._clock.call_at(due_ns, partial(self._woke, agent, due_ns))
+        if key is None:
+            self.pending = driver.clock.call_at(agent.wake_ns, self._woke)
         else:
-            self._note_lateness(answer.t_end_ns)
-            self._send(agent, action)
-
-    def _woke(self, agent: Agent, due_ns: int) -> None:
-        del self._timers[agent.id]
-        self._note_lateness(due_ns)
-        self._send(agent, agent.woke())
-
-    def _note_lateness(self, due_ns: int) -> None:
-        self.send_lateness_s.append((self._clock.now_ns() - due_ns) / NS_PER_S)
-
-
-class _Fresh:
-    """Events not yet taken."""
-
-    def __init__(self) -> None:
-        self.activations: list[Completion] = []
-        self.completions: list[Completion] = []
-        self.ttft_s: list[float] = []
-        self.speed_tok_s: list[float] = []
-        self.failures = 0
-        self.tokens = 0
+            self._send(key, answer.t_end_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -12,13 +12,13 @@ NS_PER_S = 1_000_000_000
 
 
 class Source(Protocol):
-    """Something that keeps its own events in order, as an engine does."""
+    """Something that keeps its own events in order, as an engine does, and knows nothing of other sources."""
 
-    def next_event_ns(self) -> int | None:
-        """Return when `fire` will next have something to do, None if only a call from outside changes that."""
+    def advance(self, until_ns: int) -> int | None:
+        """Go on until there is something to tell, or to `until_ns`; return when it came up, None for nothing."""
 
-    def fire(self, now_ns: int) -> None:
-        """Do what is due by now."""
+    def tell(self) -> None:
+        """Tell it."""
 
 
 class _Timer:
@@ -48,8 +48,10 @@ class VirtualClock:
     def call_at(self, when_ns: int, callback: Callable[[], None]) -> _Timer:
         """Run `callback` at `when_ns`; what is due at one moment runs in the order it was asked for."""
         timer = _Timer(callback)
-        self._order += 1
-        heapq.heappush(self._queue, (max(when_ns, self._now_ns), self._order, timer))
+        self._order = order = self._order + 1
+        if when_ns < self._now_ns:
+            when_ns = self._now_ns
+        heappush(self._queue, (when_ns, order, timer))
         return timer
 
     def attach(self, source: Source) -> None:
@@ -66,25 +68,23 @@ class VirtualClock:
 
     def run_until(self, when_ns: int) -> None:
         """Run everything that falls due up to `when_ns`, and let it be that time."""
-        queue = self._queue
-        pop = heapq.heappop
-        past_ns = when_ns + 1
+        queue, sources = self._queue, self._sources
         while True:
-            due_ns = queue[0][0] if queue else past_ns
-            source = None
-            for other in self._sources:
-                other_ns = other.next_event_ns()
-                if other_ns is not None and (other_ns <= due_ns):
-                    due_ns, source = other_ns, other
-            if due_ns > when_ns:
-                break
-            if source is not None:
+            due_ns = queue[0][0] if queue and queue[0][0] < when_ns else when_ns
+            teller = None
+            for source in sources:
+                if (found_ns := source.advance(due_ns)) is not None:
+                    due_ns, teller = found_ns, source
+            if teller is not None:
                 # What a source was asked between its events it may have found out already.
-                self._now_ns = max(self._now_ns, due_ns)
-                source.fire(self._now_ns)
-                continue
-            _, _, timer = pop(queue)
-            if (callback := timer.callback) is not None:
-                self._now_ns = due_ns
-                callback()
-        self._now_ns = max(self._now_ns, when_ns)
+                if due_ns > self._now_ns:
+                    self._now_ns = due_ns
+                teller.tell()
+            elif queue and queue[0][0] <= when_ns:
+                self._now_ns, _, timer = heappop(queue)
+                if (callback := timer.callback) is not None:
+                    callback()
+            else:
+                break
+        if when_ns > self._now_ns:
+            self._now_ns = when_ns

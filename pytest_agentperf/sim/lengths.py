@@ -7,6 +7,9 @@ import random
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from pytest_agentperf.core.assignment import isolation_prefix
 from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.sim.answer import AnswerModel
@@ -95,19 +98,22 @@ class SampledLengths:
             math.exp(sigma * normal.inv_cdf((i + 0.5) / _FACTORS) - sigma**2 / 2) for i in range(_FACTORS)
         ]
         random.Random(nonce).shuffle(factors)
-        # Twice, so that every trajectory takes its factors as one slice.
-        self._factors = factors + factors
+        # Again and again, so that every trajectory takes its factors as one slice.
+        turns_max = max((len(turns) for turns in table.turns.values()), default=0)
+        self._factors = np.resize(np.array(factors), _FACTORS + turns_max)
+        self._recorded: dict[str, npt.NDArray[np.float64]] = {}  # output tokens, NaN where there are none
 
     def of(self, key: RequestKey) -> Sequence[int]:
         """Return the recorded lengths, varied."""
-        turns = self._table.turns[key.trajectory]
+        recorded = self._recorded.get(key.trajectory)
+        if recorded is None:
+            outputs = [turn.output for turn in self._table.turns[key.trajectory]]
+            recorded = self._recorded[key.trajectory] = np.array(outputs, dtype=np.float64)
         prefix = isolation_prefix(self._nonce, key.phase, key.attempt, key.agent, key.ordinal)
         begin = int(prefix[:8], 16) % _FACTORS
-        factors = self._factors[begin : begin + len(turns)]
-        if len(factors) < len(turns):
-            factors = [self._factors[(begin + i) % _FACTORS] for i in range(len(turns))]
-        drawn = self._drawn.of(key) if any(turn.output is None for turn in turns) else ()
-        return [
-            drawn[i] if turn.output is None else max(1, round(turn.output * factor))
-            for i, (turn, factor) in enumerate(zip(turns, factors, strict=True))
-        ]
+        varied = np.maximum(1.0, np.rint(recorded * self._factors[begin : begin + len(recorded)]))
+        unknown = np.isnan(varied)
+        if unknown.any():
+            varied[unknown] = np.array(self._drawn.of(key))[unknown]
+        lengths: list[int] = varied.astype(np.int64).tolist()
+        return lengths

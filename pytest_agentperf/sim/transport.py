@@ -9,24 +9,29 @@ from pytest_agentperf.core.records import Answer
 from pytest_agentperf.sim.events import EngineRequest, EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+    from collections.abc import Sequence as Items
 
     from pytest_agentperf.core.ports import Cancellable
     from pytest_agentperf.core.records import RequestKey
     from pytest_agentperf.core.token_table import TokenTable, TurnTokens
     from pytest_agentperf.sim.clock import VirtualClock
     from pytest_agentperf.sim.engine import Engine
+    from pytest_agentperf.sim.engine.sequence import Sequence
     from pytest_agentperf.sim.events import EngineStats
     from pytest_agentperf.sim.lengths import Lengths
 
-# Looked up once: a million events ask for them.
-_SCHEDULED, _TOKENS, _REJECTED = EventKind.SCHEDULED, EventKind.TOKENS, EventKind.REJECTED
+# Looked up once: a million requests ask for it.
+_REJECTED = EventKind.REJECTED
+# A named tuple's own constructor is Python code, and costs twice as much.
+_make_request: Callable[[type[EngineRequest], tuple[object, ...]], EngineRequest] = tuple.__new__
+_make_answer: Callable[[type[Answer], tuple[object, ...]], Answer] = tuple.__new__
 
 
 class EngineClient:
     """Asks an engine as the simulated server would over HTTP, by numbers of tokens alone.
 
-    A `Source` of the clock's: the engine's events are passed on at their times.
+    A `Source` of the clock's: answers are passed on at their times.
     """
 
     def __init__(
@@ -44,40 +49,41 @@ class EngineClient:
         self._clock = clock
         self._table = table
         self._lengths = lengths
+        self._exact = lengths.exact
         self._max_tokens = max_tokens
         self._context_tokens = context_tokens
         self._sessions: dict[int, _Session] = {}
         self._session_id = 0
         self._exchanges: dict[int, _Exchange] = {}
         self._request_id = 0
-        self.next_event_ns = engine.next_event_ns
+        self.advance = engine.advance_to_event
         clock.attach(self)
 
     def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> Cancellable:
         """Submit the request now; `on_answer` runs when its last token is out."""
-        turn_number = key.turn
-        if turn_number == 0:
-            self._session_id += 1
-            session = self._sessions[key.agent] = _Session(
-                self._session_id, self._table.turns[key.trajectory], self._lengths.of(key)
-            )
-        else:
-            session = self._sessions[key.agent]
+        _, _, agent, _, _, turn_number = key
+        session = self._session(key) if turn_number == 0 else self._sessions[agent]
         now_ns = self._clock.now_ns()
-        turn = session.turns[turn_number]
-        prompt = turn.prompt
+        prompt, shared, _ = session.turns[turn_number]
         planned = session.lengths[turn_number]
         most = self._max_tokens
-        if self._lengths.exact and planned < most:
+        if self._exact and planned < most:
             most = planned
         if prompt + most > self._context_tokens:
             refused = Answer(now_ns, now_ns, failure="http_4xx", status=400)
             return self._clock.call_at(now_ns, partial(on_answer, refused))
         self._request_id = id_ = self._request_id + 1
-        cut_off = planned > most or self._lengths.exact
-        self._exchanges[id_] = exchange = _Exchange(self, id_, on_answer, now_ns, prompt, cut_off)
-        self._engine.submit(EngineRequest(id_, prompt, planned, most, session.id, turn.shared), now_ns)
+        request = _make_request(EngineRequest, (id_, prompt, planned, most, session.id, shared, ()))
+        sequence = self._engine.submit(request, now_ns)
+        exchange = _Exchange(self, sequence, on_answer, now_ns, planned > most or self._exact)
+        self._exchanges[id_] = exchange
         return exchange
+
+    def _session(self, key: RequestKey) -> _Session:
+        self._session_id += 1
+        session = _Session(self._session_id, self._table.turns[key.trajectory], self._lengths.of(key))
+        self._sessions[key.agent] = session
+        return session
 
     def stats(self) -> EngineStats:
         """Return the engine's state now."""
@@ -94,21 +100,13 @@ class EngineClient:
         if self._exchanges.pop(request_id, None) is not None:
             self._engine.cancel(request_id, self._clock.now_ns())
 
-    def fire(self, now_ns: int) -> None:
+    def tell(self) -> None:
         """Pass on what the engine has done by now."""
         exchanges = self._exchanges
-        for time_ns, request_id, kind, amount in self._engine.advance(now_ns):
-            exchange = exchanges.get(request_id)
-            if exchange is None:
-                continue
-            if kind is _TOKENS:
-                if exchange.t_first_ns is None:
-                    exchange.t_first_ns, exchange.first_tokens = time_ns, amount
-            elif kind is _SCHEDULED:
-                exchange.cached_tokens = amount
-            else:
-                del exchanges[request_id]
-                exchange.on_answer(exchange.answer(time_ns, kind, amount))
+        for time_ns, request_id, kind, amount in self._engine.advance(self._clock.now_ns()):
+            exchange = exchanges.pop(request_id, None)
+            if exchange is not None:
+                exchange.end(time_ns, kind, amount)
 
 
 class _Session:
@@ -116,7 +114,7 @@ class _Session:
 
     __slots__ = ("id", "lengths", "turns")
 
-    def __init__(self, id_: int, turns: Sequence[TurnTokens], lengths: Sequence[int]) -> None:
+    def __init__(self, id_: int, turns: Items[TurnTokens], lengths: Items[int]) -> None:
         self.id = id_
         self.turns = turns
         self.lengths = lengths
@@ -125,62 +123,54 @@ class _Session:
 class _Exchange:
     """One request in the engine."""
 
-    __slots__ = (
-        "cached_tokens",
-        "client",
-        "cut_off",
-        "first_tokens",
-        "id",
-        "on_answer",
-        "prompt_tokens",
-        "t_first_ns",
-        "t_sent_ns",
-    )
+    __slots__ = ("_client", "_cut_off", "_on_answer", "_sequence", "_t_sent_ns")
 
     def __init__(
         self,
         client: EngineClient,
-        id_: int,
+        sequence: Sequence,
         on_answer: Callable[[Answer], None],
         now_ns: int,
-        prompt_tokens: int,
         cut_off: bool,
     ) -> None:
-        self.client = client
-        self.id = id_
-        self.on_answer = on_answer
-        self.t_sent_ns = now_ns
-        self.prompt_tokens = prompt_tokens
-        self.cut_off = cut_off
-        self.t_first_ns: int | None = None
-        self.first_tokens: int | None = None
-        self.cached_tokens: int | None = None
+        self._client = client
+        self._sequence = sequence
+        self._on_answer = on_answer
+        self._t_sent_ns = now_ns
+        self._cut_off = cut_off
 
     def cancel(self) -> None:
         """Call the request off."""
-        self.client.cancel(self.id)
+        self._client.cancel(self._sequence.request_id)
 
-    def answer(self, end_ns: int, kind: EventKind, output_tokens: int) -> Answer:
-        """Return what came back, as the HTTP client would have recorded it."""
+    def end(self, end_ns: int, kind: EventKind, output_tokens: int) -> None:
+        """Tell what came back, as the HTTP client would have recorded it."""
+        t_sent_ns = self._t_sent_ns
         if kind is _REJECTED:
-            return Answer(self.t_sent_ns, end_ns, failure="http_4xx", status=400)
-        # By position, in the order of `Answer`: names cost a microsecond.
-        return Answer(
-            self.t_sent_ns,
+            self._on_answer(Answer(t_sent_ns, end_ns, failure="http_4xx", status=400))
+            return
+        sequence = self._sequence
+        # In the order of `Answer`.
+        answer = (
+            t_sent_ns,
             end_ns,
             None,
             None,
             200,
             None,
             0,
-            self.t_first_ns,
+            sequence.first_ns,
             end_ns,
-            self.prompt_tokens,
-            self.cached_tokens,
+            sequence.prompt,
+            sequence.cached_tokens,
             output_tokens,
             None,
-            self.first_tokens,
+            sequence.first_tokens,
             "usage",
             output_tokens,
-            "length" if self.cut_off else "stop",
+            "length" if self._cut_off else "stop",
+            None,
+            None,
+            None,
         )
+        self._on_answer(_make_answer(Answer, answer))

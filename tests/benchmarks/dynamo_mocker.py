@@ -100,7 +100,7 @@ def replay_ours(case: Case, seed: int) -> Measured:
     due = [(start * 1_000_000, agent) for agent, start in enumerate(starts_ms(case))]
     position = [0] * case.agents
     sent_ns, first_ns = [0] * case.agents, [0] * case.agents
-    engine = Engine(case.engine, every_chunk=False)
+    engine = Engine(case.engine)
     measured = Measured([], [], 0, 0)
     left = sum(map(len, plan))
     now_ns = 0

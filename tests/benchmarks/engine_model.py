@@ -14,11 +14,14 @@ import pstats
 import random
 from heapq import heappop, heappush
 from time import process_time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.config.engine import EngineConfig, PrefillPool, Speculation
 from pytest_agentperf.sim.engine import Engine
 from pytest_agentperf.sim.events import EngineRequest, EventKind
+
+if TYPE_CHECKING:
+    from pytest_agentperf.sim.engine.sequence import Sequence
 
 TURNS = 38
 P95_Z = 1.645
@@ -80,7 +83,7 @@ def run(case: Case, requests: int) -> None:
     sent = [0] * case.agents
     ttft_s: list[float] = []
     speeds: list[float] = []
-    first = [0] * case.agents
+    followed: dict[int, Sequence] = {}
     engine = Engine(case.engine, every_chunk=False)
     finished = calls = 0
     inside = 0.0
@@ -100,7 +103,7 @@ def run(case: Case, requests: int) -> None:
             shared[agent] = prompts[agent]
             sent[agent] = now_ns
             start = process_time()
-            engine.submit(request, now_ns)
+            followed[agent] = engine.submit(request, now_ns)
             inside += process_time() - start
             continue
         assert when_ns is not None
@@ -111,12 +114,12 @@ def run(case: Case, requests: int) -> None:
         for time_ns, agent, kind, amount in events:
             if kind is EventKind.FINISHED:
                 finished += 1
+                first_ns = followed[agent].first_ns
+                assert first_ns is not None
+                ttft_s.append((first_ns - sent[agent]) / 1e9)
                 if amount > 1:
-                    speeds.append((amount - 1) / (time_ns - first[agent]) * 1e9)
+                    speeds.append((amount - 1) / (time_ns - first_ns) * 1e9)
                 heappush(due, (time_ns + delays[finished % 4_096], agent))
-            elif kind is EventKind.TOKENS and amount == 1 and first[agent] < sent[agent]:
-                first[agent] = time_ns
-                ttft_s.append((time_ns - sent[agent]) / 1e9)
     wall = process_time() - began
     stats = engine.stats(now_ns)
     ttft_s.sort()

@@ -8,8 +8,8 @@ from core_support import MS, S, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_agentperf.core.agent import Agent, Send, Wait
-from pytest_agentperf.core.records import Answer
+from pytest_agentperf.core.agent import Agent
+from pytest_agentperf.core.records import Answer, RequestKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,17 @@ DELAYS = {"a": [2 * S, 0, 5 * S], "b": [S // 2, 7 * S]}
 
 
 def make_agent(delays: Mapping[str, Sequence[int]] = DELAYS, order: Iterator[str] | None = None) -> Agent:
-    return Agent(4, order or cycle(delays), delays.__getitem__, failure_wait_ns=S)
+    return Agent(4, order or cycle(delays), delays.__getitem__, failure_wait_ns=S, phase=7, attempt=2)
+
+
+def send(ordinal: int, trajectory: str, turn: int) -> RequestKey:
+    return RequestKey(7, 2, 4, ordinal, trajectory, turn)
+
+
+def waits(agent: Agent, answer: Answer) -> int:
+    """Until when the agent waits after an answer."""
+    assert agent.answered(answer) is None
+    return agent.wake_ns
 
 
 def ok(t_end_ns: int) -> Answer:
@@ -31,54 +41,56 @@ def bad(t_end_ns: int) -> Answer:
 
 def test_turns_in_order_with_the_delay_after_each_but_the_last() -> None:
     agent = make_agent()
-    assert agent.start() == Send(0, "a", 0)
-    assert agent.answered(ok(100 * S)) == Wait(102 * S)
-    assert agent.woke() == Send(0, "a", 1)
+    assert agent.start() == send(0, "a", 0)
+    assert waits(agent, ok(100 * S)) == 102 * S
+    assert agent.woke() == send(0, "a", 1)
     # A delay of 0 is none: the next turn goes out at once.
-    assert agent.answered(ok(110 * S)) == Send(0, "a", 2)
+    assert agent.answered(ok(110 * S)) == send(0, "a", 2)
     assert agent.completed == 0
     # The last turn's delay does not count: there is no pause between trajectories.
-    assert agent.answered(ok(120 * S)) == Send(1, "b", 0)
+    assert agent.answered(ok(120 * S)) == send(1, "b", 0)
     assert agent.completed == 1
-    assert agent.answered(ok(130 * S)) == Wait(130 * S + S // 2)
-    assert agent.woke() == Send(1, "b", 1)
-    assert agent.answered(ok(140 * S)) == Send(2, "a", 0)
+    assert waits(agent, ok(130 * S)) == 130 * S + S // 2
+    assert agent.woke() == send(1, "b", 1)
+    assert agent.answered(ok(140 * S)) == send(2, "a", 0)
     assert agent.completed == 2
 
 
 def test_a_failure_waits_for_the_longer_of_tool_delay_and_one_second() -> None:
     agent = make_agent()
     agent.start()
-    assert agent.answered(bad(100 * S)) == Wait(102 * S)  # the tool delay of 2 s is longer
-    assert agent.woke() == Send(0, "a", 1)  # and it goes on at k+1
-    assert agent.answered(bad(200 * S)) == Wait(201 * S)  # the tool delay of 0 s is shorter
-    assert agent.woke() == Send(0, "a", 2)
+    assert waits(agent, bad(100 * S)) == 102 * S  # the tool delay of 2 s is longer
+    assert agent.woke() == send(0, "a", 1)  # and it goes on at k+1
+    assert waits(agent, bad(200 * S)) == 201 * S  # the tool delay of 0 s is shorter
+    assert agent.woke() == send(0, "a", 2)
 
 
 def test_a_failed_last_turn_completes_the_trajectory_at_once_and_waits_before_the_next() -> None:
     agent = make_agent({"a": [S // 2], "b": [0]})
     agent.start()
-    assert agent.answered(bad(100 * S)) == Wait(101 * S)
+    assert waits(agent, bad(100 * S)) == 101 * S
     assert agent.completed == 1
-    assert agent.woke() == Send(1, "b", 0)
+    assert agent.woke() == send(1, "b", 0)
     assert agent.completed == 1
 
 
 def test_without_a_failure_wait_a_failure_pauses_like_an_answer() -> None:
-    agent = Agent(0, cycle("a"), {"a": [0, 0]}.__getitem__, failure_wait_ns=0)
+    agent = Agent(4, cycle("a"), {"a": [0, 0]}.__getitem__, failure_wait_ns=0, phase=7, attempt=2)
     agent.start()
-    assert agent.answered(bad(S)) == Send(0, "a", 1)
+    assert agent.answered(bad(S)) == send(0, "a", 1)
 
 
-def walk(delays: Mapping[str, Sequence[int]], failures: Sequence[bool]) -> tuple[list[Send], list[int], int]:
+def walk(
+    delays: Mapping[str, Sequence[int]], failures: Sequence[bool]
+) -> tuple[list[RequestKey], list[int], int]:
     """The turns, the pauses before them, and how many trajectories completed."""
     agent = make_agent(delays)
     sends, pauses = [agent.start()], []
     for i, failed in enumerate(failures):
         end_ns = 1_000 * S * (i + 1)
-        action = agent.answered(bad(end_ns) if failed else ok(end_ns))
-        pauses.append(action.until_ns - end_ns if isinstance(action, Wait) else 0)
-        sends.append(agent.woke() if isinstance(action, Wait) else action)
+        key = agent.answered(bad(end_ns) if failed else ok(end_ns))
+        pauses.append(agent.wake_ns - end_ns if key is None else 0)
+        sends.append(key or agent.woke())
     return sends, pauses, agent.completed
 
 
@@ -97,9 +109,9 @@ def test_failures_change_no_turn_only_pauses(delays: dict[str, list[int]], failu
     untroubled_sends, untroubled_pauses, untroubled_completed = walk(delays, [False] * len(failures))
     assert sends == untroubled_sends
     assert completed == untroubled_completed
-    for send, failed, pause, untroubled in zip(sends, failures, pauses, untroubled_pauses, strict=False):
+    for key, failed, pause, untroubled in zip(sends, failures, pauses, untroubled_pauses, strict=False):
         # After a failure the recorded delay counts for the last turn too.
-        assert pause == (max(delays[send.trajectory][send.turn], S) if failed else untroubled)
+        assert pause == (max(delays[key.trajectory][key.turn], S) if failed else untroubled)
 
 
 @steady
@@ -109,7 +121,7 @@ def test_turns_count_up_and_ordinals_follow_the_assignment(delays: dict[str, lis
     expected, expected_pauses = [], []
     for ordinal, name in zip(range(steps + 1), cycle(delays), strict=False):
         turns = len(delays[name])
-        expected += [Send(ordinal, name, turn) for turn in range(turns)]
+        expected += [send(ordinal, name, turn) for turn in range(turns)]
         expected_pauses += [*delays[name][:-1], 0]
     assert sends == expected[: steps + 1]
     assert pauses == expected_pauses[:steps]

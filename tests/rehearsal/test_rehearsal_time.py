@@ -152,10 +152,10 @@ def test_sources_and_callbacks_run_in_the_order_of_their_times() -> None:
         def __init__(self) -> None:
             self.times = [5, 20, 20, 40]
 
-        def next_event_ns(self) -> int | None:
-            return self.times[0] if self.times else None
+        def advance(self, until_ns: int) -> int | None:
+            return self.times[0] if self.times and self.times[0] <= until_ns else None
 
-        def fire(self, now_ns: int) -> None:
+        def tell(self) -> None:
             seen.append(("tick", self.times.pop(0), clock.now_ns()))
 
     clock.attach(Ticks())

@@ -242,15 +242,20 @@ def test_tokens_are_bundled_after_the_first() -> None:
 
 
 def test_without_every_chunk_first_and_last_keep_their_times() -> None:
-    ends: list[tuple[float, float]] = []
-    for every_chunk in (True, False):
-        engine = hashing_engine(engine_config(), every_chunk=every_chunk)
-        for request_id in (1, 2, 3):
-            engine.submit(request(request_id, prompt=30 * request_id, output=20), request_id * 7 * MS)
-        events = drain(engine)
-        ends += [(times[0], times[-1]) for i in (1, 2, 3) if (times := token_times_ms(events, i))]
-    assert amounts(events, 2, EventKind.TOKENS) == [1, 19]
-    assert ends[:3] == ends[3:]
+    every, ends = hashing_engine(engine_config()), hashing_engine(engine_config(), every_chunk=False)
+    followed = []
+    for request_id in (1, 2, 3):
+        asked = request(request_id, prompt=30 * request_id, output=20), request_id * 7 * MS
+        every.submit(*asked)
+        followed.append(ends.submit(*asked))
+    events, ended = drain(every), drain(ends)
+    assert [(e.request_id, e.kind, e.amount) for e in ended] == [
+        (i, EventKind.FINISHED, 20) for i in (1, 2, 3)
+    ]
+    for event, sequence in zip(ended, followed, strict=True):
+        times = token_times_ms(events, event.request_id)
+        assert sequence.first_ns is not None
+        assert (sequence.first_ns / MS, sequence.first_tokens, event.time_ns / MS) == (times[0], 1, times[-1])
 
 
 def test_energy_equals_the_hand_computation() -> None:

@@ -11,10 +11,13 @@ from sim_support import FOREVER_NS, MS, drain, engine_config
 from step_by_step import Outcome, StepByStep
 
 from pytest_agentperf.sim.engine import Engine
-from pytest_agentperf.sim.events import EngineEvent, EngineRequest, EventKind
+from pytest_agentperf.sim.events import EngineRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pytest_agentperf.sim.engine.sequence import Sequence
+    from pytest_agentperf.sim.events import EngineEvent
 
 Arrivals = list[tuple[EngineRequest, int]]
 
@@ -54,17 +57,13 @@ configs = st.fixed_dictionaries(
 )
 
 
-def outcomes(events: Iterable[EngineEvent]) -> dict[int, Outcome]:
-    cached: dict[int, int] = {}
-    first: dict[int, int] = {}
+def outcomes(followed: Iterable[Sequence], events: Iterable[EngineEvent]) -> dict[int, Outcome]:
+    ends = {event.request_id: event.time_ns for event in events}
     found = {}
-    for time_ns, request_id, kind, amount in events:
-        if kind is EventKind.SCHEDULED:
-            cached[request_id] = amount
-        elif kind is EventKind.TOKENS:
-            first.setdefault(request_id, time_ns)
-        elif kind is EventKind.FINISHED:
-            found[request_id] = Outcome(cached[request_id], first[request_id], time_ns)
+    for one in followed:
+        assert one.cached_tokens is not None
+        assert one.first_ns is not None
+        found[one.request_id] = Outcome(one.cached_tokens, one.first_ns, ends[one.request_id])
     return found
 
 
@@ -72,11 +71,12 @@ def outcomes(events: Iterable[EngineEvent]) -> dict[int, Outcome]:
 def test_the_closed_form_is_the_simulation_step_by_step(plan: Arrivals, changes: dict[str, Any]) -> None:
     config = engine_config(**changes)
     engine, reference = Engine(config, every_chunk=False), StepByStep(config)
+    followed = []
     for request, at_ns in plan:
-        engine.submit(request, at_ns)
+        followed.append(engine.submit(request, at_ns))
         reference.submit(request, at_ns)
     reference.run_until(FOREVER_NS)
-    assert outcomes(drain(engine)) == reference.outcomes
+    assert outcomes(followed, drain(engine)) == reference.outcomes
     stats = engine.stats(FOREVER_NS)
     assert stats.preemptions == reference.preemptions
     idle_j = config.power_idle_w * config.accelerators * FOREVER_NS / 1e9

@@ -6,7 +6,6 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.sim.engine.sequence import NEVER
-from pytest_agentperf.sim.events import EngineEvent, EventKind
 
 if TYPE_CHECKING:
     from pytest_agentperf.sim.engine.counters import Counters
@@ -27,6 +26,8 @@ class ChunkPlan:
 
     def plan(self, sequence: Sequence) -> None:
         """Plan the next chunk of a sequence that decodes; the last one comes with its end."""
+        if not self._counters.every_chunk:
+            return
         count = sequence.reported + self._tokens_per_chunk
         if count >= sequence.length:
             return
@@ -44,15 +45,10 @@ class ChunkPlan:
         step = heappop(self.steps)
         for order, sequence in sorted(self._due.pop(step), key=lambda due: due[0]):
             if sequence.final_step != NEVER and sequence.order == order:
-                self._emit(sequence, sequence.emitted_at(step), now_ns)
+                self._counters.emit(sequence, sequence.emitted_at(step), now_ns)
                 self.plan(sequence)
 
     def catch_up(self, sequence: Sequence, now_ns: int) -> None:
         """Emit the chunk that a sequence is about to owe as it begins to decode again."""
         if sequence.emitted - sequence.reported >= self._tokens_per_chunk:
-            self._emit(sequence, sequence.emitted, now_ns)
-
-    def _emit(self, sequence: Sequence, count: int, now_ns: int) -> None:
-        tokens = count - sequence.reported
-        self._counters.events.append(EngineEvent(now_ns, sequence.request_id, EventKind.TOKENS, tokens))
-        sequence.reported = count
+            self._counters.emit(sequence, sequence.emitted, now_ns)

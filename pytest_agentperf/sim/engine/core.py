@@ -35,15 +35,15 @@ class Engine:
     ) -> None:
         """Make an idle engine; raises ConfigError where its accelerators do not add up.
 
-        `every_chunk=False` reports only the first token and the rest at the end, at the same times. What prompts have
-        in common is what requests say of their session, or what their block hashes show.
+        `every_chunk=False` reports only the ends of requests; what came before is in what `submit` returned. What
+        prompts have in common is what requests say of their session, or what their block hashes show.
         """
         plan = plan_deployment(config)
         self._config = config
         self._tokens_per_chunk = config.tokens_per_chunk if every_chunk else sys.maxsize
         self._accepted = None if config.speculation is None else AcceptedTokens(config.speculation)
         self._open_cache = SessionCache if prefixes == "sessions" else BlockCache
-        self._counters = Counters()
+        self._counters = Counters(every_chunk=every_chunk)
         self._seeds = config.seed
         self._decoders = self._replicas(plan.main, start_ns)
         self._prefillers = self._decoders if plan.prefill is None else self._replicas(plan.prefill, start_ns)
@@ -61,9 +61,10 @@ class Engine:
         self._due: list[tuple[int, int, Replica | None, Sequence | None]] = []
         self._due_count = 0
 
-    def submit(self, request: EngineRequest, now_ns: int) -> None:
-        """Queue a request; an idle replica starts a step at once."""
-        self._run_until(now_ns)
+    def submit(self, request: EngineRequest, now_ns: int) -> Sequence:
+        """Queue a request; an idle replica starts a step at once. Returns where it is to be followed."""
+        if self._due and self._due[0][0] <= now_ns:
+            self._run_until(now_ns)
         sequence = Sequence(request)
         if sequence.prompt < 1 or sequence.length < 1:
             raise ValueError("a request has at least one prompt token and one output token")
@@ -71,9 +72,10 @@ class Engine:
         if needed > self._capacity:
             event = EngineEvent(now_ns, sequence.request_id, EventKind.REJECTED, needed)
             self._counters.events.append(event)
-            return
-        self._counters.live[sequence.request_id] = sequence
-        self._send(sequence, now_ns)
+        else:
+            self._counters.live[sequence.request_id] = sequence
+            self._arrive(sequence, self._router.route(sequence.session), now_ns)
+        return sequence
 
     def cancel(self, request_id: int, now_ns: int) -> bool:
         """Drop a request and free its blocks; False if it has ended by `now_ns` or never was."""
@@ -108,6 +110,15 @@ class Engine:
         events = counters.events
         counters.events = []
         return events
+
+    def advance_to_event(self, until_ns: int) -> int | None:
+        """Do what is due by `until_ns`, but nothing after the first unread event; return its time, None for none."""
+        counters, due = self._counters, self._due
+        while not counters.events:
+            if not due or due[0][0] > until_ns:
+                return None
+            self._run_next()
+        return counters.events[0].time_ns
 
     def energy_j(self, now_ns: int) -> float:
         """Return the energy of all accelerators from the start to `now_ns`, without the rest of `stats`."""
@@ -154,18 +165,16 @@ class Engine:
     def _run_until(self, now_ns: int) -> None:
         due = self._due
         while due and due[0][0] <= now_ns:
-            when_ns, _, replica, sequence = heappop(due)
-            if replica is None:
-                assert sequence is not None
-                self._arrive_to_decode(sequence, when_ns)
-            elif replica.wake_ns == when_ns:
-                replica.wake(when_ns)
-                self._after(replica, when_ns)
+            self._run_next()
 
-    def _send(self, sequence: Sequence, now_ns: int) -> None:
-        """Bring a sequence to a rank that computes its prompt."""
-        rank = self._router.route(sequence.session)
-        self._arrive(sequence, rank, now_ns)
+    def _run_next(self) -> None:
+        when_ns, _, replica, sequence = heappop(self._due)
+        if replica is None:
+            assert sequence is not None
+            self._arrive_to_decode(sequence, when_ns)
+        elif replica.wake_ns == when_ns:
+            replica.wake(when_ns)
+            self._after(replica, when_ns)
 
     def _arrive(self, sequence: Sequence, rank: Rank, now_ns: int) -> None:
         sequence.rank = rank
@@ -188,7 +197,7 @@ class Engine:
                 self._transfer(sequence, now_ns)
             else:
                 sequence.rank.in_flight -= 1
-                self._send(sequence, now_ns)
+                self._arrive(sequence, self._router.route(sequence.session), now_ns)
 
     def _transfer(self, sequence: Sequence, now_ns: int) -> None:
         sequence.moving = True

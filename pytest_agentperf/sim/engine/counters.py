@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.sim.events import EngineEvent, EventKind
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_agentperf.sim.engine.sequence import Sequence
-    from pytest_agentperf.sim.events import EngineEvent
+
+# A named tuple's own constructor is Python code, and costs twice as much; members of an enum are slow to find.
+_make: Callable[[type[EngineEvent], tuple[int, int, EventKind, int]], EngineEvent] = tuple.__new__
+_SCHEDULED, _TOKENS, _FINISHED = EventKind.SCHEDULED, EventKind.TOKENS, EventKind.FINISHED
 
 
 class Counters:
@@ -15,6 +22,7 @@ class Counters:
     __slots__ = (
         "admissions",
         "events",
+        "every_chunk",
         "live",
         "preemptions",
         "prefix_hits",
@@ -22,7 +30,8 @@ class Counters:
         "prompt_tokens",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_chunk: bool) -> None:
+        """`every_chunk=False`: of requests only their ends are events."""
         self.events: list[EngineEvent] = []
         self.live: dict[int, Sequence] = {}
         self.admissions = 0
@@ -30,3 +39,30 @@ class Counters:
         self.prefix_queries = 0
         self.prefix_hits = 0
         self.prompt_tokens = 0
+        self.every_chunk = every_chunk
+
+    def scheduled(self, sequence: Sequence, now_ns: int) -> None:
+        """Take note that a sequence is admitted for the first time, with what the cache knew of it computed."""
+        sequence.cached_tokens = cached = sequence.computed
+        self.prefix_queries += sequence.prompt
+        self.prefix_hits += cached
+        if self.every_chunk:
+            self.events.append(EngineEvent(now_ns, sequence.request_id, _SCHEDULED, cached))
+
+    def emit(self, sequence: Sequence, count: int, now_ns: int) -> None:
+        """Let the first `count` tokens of a sequence be out."""
+        reported = sequence.reported
+        if not reported:
+            sequence.first_ns = now_ns
+            sequence.first_tokens = count
+        sequence.reported = count
+        if self.every_chunk:
+            self.events.append(EngineEvent(now_ns, sequence.request_id, _TOKENS, count - reported))
+
+    def finished(self, sequence: Sequence, now_ns: int) -> None:
+        """Take note of a sequence's end."""
+        request_id, length = sequence.request_id, sequence.length
+        if length > sequence.reported and (self.every_chunk or not sequence.reported):
+            self.emit(sequence, length, now_ns)
+        self.events.append(_make(EngineEvent, (now_ns, request_id, _FINISHED, length)))
+        del self.live[request_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.errors import ConfigError
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.config.engine import EngineConfig
 
 
-class PoolParameters(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PoolParameters:
     """Replicas of one kind; batch, blocks and prompt tokens are those of one rank, watts those of a replica."""
 
     replicas: int
@@ -84,7 +86,8 @@ def plan_deployment(config: EngineConfig) -> Deployment:
             where="simulate.prefill_pool",
             remedy="Allocate more accelerators, or make the pool smaller.",
         )
-    prefill = main._replace(
+    prefill = replace(
+        main,
         replicas=pool.replicas,
         ranks=pool.ranks,
         prefills=True,
@@ -101,4 +104,4 @@ def plan_deployment(config: EngineConfig) -> Deployment:
 
 
 def _of_accelerators(pool: PoolParameters, accelerators: float) -> PoolParameters:
-    return pool._replace(idle_w=pool.idle_w * accelerators, dynamic_w=pool.dynamic_w * accelerators)
+    return replace(pool, idle_w=pool.idle_w * accelerators, dynamic_w=pool.dynamic_w * accelerators)

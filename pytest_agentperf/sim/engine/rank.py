@@ -55,11 +55,11 @@ class Rank:
     """A scheduler's share of the work: first come, first served, within batch, budget and blocks."""
 
     __slots__ = (
-        "_charged",
         "_phases",
         "assigned",
         "blocked_at",
         "cache",
+        "charged",
         "chunk_growth_ns",
         "chunk_ns",
         "chunk_tokens",
@@ -68,6 +68,7 @@ class Rank:
         "generated",
         "in_flight",
         "joined_tokens",
+        "parameters",
         "period",
         "prefilling",
         "rate",
@@ -83,6 +84,7 @@ class Rank:
     ) -> None:
         self.replica = replica
         self.cache = cache
+        self.parameters = parameters
         self.period = max(1, round(parameters.block_tokens / tokens_per_step))
         self.waiting: deque[Sequence] = deque()
         self.running: dict[int, Sequence] = {}  # in order of admission
@@ -102,7 +104,7 @@ class Rank:
         self.rate: float = 0
         self.rate_offset: float = 0
         self._phases = [0] * self.period
-        self._charged = 0  # step up to whose beginning the cache knows of growth
+        self.charged = 0  # step up to whose beginning the cache knows of growth
         self.safe_step = sys.maxsize  # no shortage of blocks up to this step
 
     def context_at(self, step: int) -> float:
@@ -111,8 +113,10 @@ class Rank:
 
     def join(self, sequence: Sequence, step: int, steps: int) -> None:
         """Let a sequence decode its remaining tokens in `steps` steps after `step`."""
-        self.charge(step)
-        left = sequence.length - sequence.emitted
+        if self.charged < step:
+            self.charge(step)
+        prompt, emitted = sequence.prompt, sequence.emitted
+        left = sequence.length - emitted
         sequence.join_step = step
         sequence.left = left
         sequence.steps = steps
@@ -120,16 +124,18 @@ class Rank:
         # Dyadic, so that sums of rates and their products with steps are exact.
         sequence.rate = rate = 1 if left == steps else (left << 12) // steps / 4096
         self.decoding += 1
-        self.joined_tokens += sequence.prompt + sequence.emitted
+        self.joined_tokens += prompt + emitted
         self.rate += rate
         self.rate_offset += rate * step
         # A step stores the KV of the token before it.
-        block_tokens = self.replica.parameters.block_tokens
-        room = sequence.blocks * block_tokens - sequence.prompt - sequence.emitted + 1
+        block_tokens = self.parameters.block_tokens
+        room = sequence.blocks * block_tokens - prompt - emitted + 1
         if left != steps:
             room = -(-room * steps // left)
-        # Within a period of what is charged, or its phase would count once too often.
-        first = min(step + 1 + room, self._charged + self.period)
+        first = step + 1 + room
+        if first > self.charged + self.period:
+            # Within a period of what is charged, or its phase would count once too often.
+            first = self.charged + self.period
         sequence.first_growth = first
         sequence.growth_phase = phase = first % self.period
         self._phases[phase] += 1
@@ -156,17 +162,17 @@ class Rank:
 
     def charge(self, step: int) -> None:
         """Take the blocks that decoding needed up to the beginning of `step`; there must be no shortage."""
-        steps = step - self._charged
+        steps = step - self.charged
         if steps <= 0:
             return
         if self.decoding:
             cycles, rest = divmod(steps, self.period)
             blocks = cycles * self.decoding
             if rest:
-                blocks += self._growth(self._charged + 1, rest)
+                blocks += self._growth(self.charged + 1, rest)
             if blocks:
                 self.cache.allocate(blocks)
-        self._charged = step
+        self.charged = step
 
     def _growth(self, first_step: int, steps: int) -> int:
         first = first_step % self.period
@@ -184,7 +190,7 @@ class Rank:
             self.safe_step = sys.maxsize
             return
         room = self.cache.capacity - self.cache.used
-        step = self._charged
+        step = self.charged
         cycles = room // self.decoding
         if cycles:
             step += cycles * self.period
@@ -206,7 +212,7 @@ class Rank:
                 preempted.append(youngest)
             if sequence.final_step != NEVER:
                 grown.add(sequence.request_id)
-        self._charged = step
+        self.charged = step
         return preempted
 
     def _preempt(self, sequence: Sequence, done_step: int, growth_step: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import sys
 from heapq import heappop, heappush
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.sim.engine.chunk_plan import ChunkPlan
@@ -22,7 +23,6 @@ from pytest_agentperf.sim.engine.scheduling import schedule
 from pytest_agentperf.sim.engine.sequence import NEVER
 from pytest_agentperf.sim.engine.step_time import step_lines
 from pytest_agentperf.sim.engine.stretch import Stretch, crossing_steps
-from pytest_agentperf.sim.events import EngineEvent, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.sim.engine.sequence import Sequence
     from pytest_agentperf.sim.engine.speculation import AcceptedTokens
 
-TOKENS, FINISHED = EventKind.TOKENS, EventKind.FINISHED
+_by_order = itemgetter(0)
 
 
 class Replica:
@@ -70,7 +70,10 @@ class Replica:
         self._stretch = Stretch(parameters.jitter_cv, start_ns)
         self._step = 0  # steps that had ended when the stretch began
         self._idle = True
-        self._finishing: list[tuple[int, int, Sequence]] = []  # final step, admission
+        self._final_steps: list[int] = []  # at whose ends someone may finish, the next one first
+        self._finishing: dict[
+            int, list[tuple[int, Sequence]]
+        ] = {}  # final step: who, with the order of admission
         self._between = ChunkPlan(tokens_per_chunk, counters)
 
     # What the engine tells
@@ -154,11 +157,11 @@ class Replica:
         steps = stretch.steps
         self._meter.end(stretch, steps, now_ns)
         self._step = step = self._step + steps
-        finishing = self._finishing
-        while finishing and finishing[0][0] <= step:
-            _, _, sequence = heappop(finishing)
-            if sequence.final_step == step:
-                self._finish(sequence, now_ns)
+        final_steps = self._final_steps
+        while final_steps and final_steps[0] <= step:
+            for _, sequence in sorted(self._finishing.pop(heappop(final_steps)), key=_by_order):
+                if sequence.final_step == step:
+                    self._finish(sequence, now_ns)
         if self.parameters.prefills:
             for rank in self.ranks:
                 if rank.chunks:
@@ -168,13 +171,14 @@ class Replica:
     def _end_chunks(self, rank: Rank, steps: int, now_ns: int) -> None:
         chunks = rank.chunks
         rank.chunks = []
-        prefilling = rank.prefilling
+        prefilling, cache = rank.prefilling, rank.cache
         for sequence, tokens in chunks:
             request_id = sequence.request_id
             if prefilling.get(request_id) is not sequence:
                 continue
             sequence.computed += tokens * steps
-            rank.cache.computed(sequence)
+            if cache.sees_while_computed:
+                cache.computed(sequence)
             if sequence.computed < sequence.target:
                 continue
             del prefilling[request_id]
@@ -183,8 +187,7 @@ class Replica:
             if count == 1:
                 self._counters.prompt_tokens += sequence.prompt
                 if self.parameters.sends_first:
-                    sequence.reported = 1
-                    self._counters.events.append(EngineEvent(now_ns, request_id, TOKENS, 1))
+                    self._counters.emit(sequence, 1, now_ns)
             if count == sequence.length:
                 self._finish(sequence, now_ns)
             elif self.parameters.decodes:
@@ -197,17 +200,11 @@ class Replica:
     def _finish(self, sequence: Sequence, now_ns: int) -> None:
         rank = sequence.rank
         step = self._step
-        if sequence.final_step != NEVER:
+        if rank.charged < step and sequence.final_step != NEVER:
             rank.charge(step)
         rank.leave(sequence, step, step)
         rank.in_flight -= 1
-        counters = self._counters
-        events = counters.events
-        request_id, length = sequence.request_id, sequence.length
-        if length > sequence.reported:
-            events.append(EngineEvent(now_ns, request_id, TOKENS, length - sequence.reported))
-        events.append(EngineEvent(now_ns, request_id, FINISHED, length))
-        del counters.live[request_id]
+        self._counters.finished(sequence, now_ns)
 
     # The beginning of a stretch
 
@@ -271,11 +268,15 @@ class Replica:
         limit = growth_limit - step
         if chunk_steps < limit:
             limit = chunk_steps
-        finishing = self._finishing
-        while finishing and finishing[0][2].final_step != finishing[0][0]:
-            heappop(finishing)
-        if finishing and finishing[0][0] - step < limit:
-            limit = finishing[0][0] - step
+        final_steps, finishing = self._final_steps, self._finishing
+        while final_steps:
+            final = final_steps[0]
+            if any(sequence.final_step == final for _, sequence in finishing[final]):
+                if final - step < limit:
+                    limit = final - step
+                break
+            # All who would have ended there have left.
+            del finishing[heappop(final_steps)]
         if limit > 1 and (len(self.ranks) > 1 or overlap):
             limit = int(
                 min(limit, crossing_steps(step_lines(p, self.ranks, step), slowest_ns, slowest_growth_ns))
@@ -293,12 +294,17 @@ class Replica:
     def join(self, sequence: Sequence, rank: Rank, now_ns: int) -> None:
         """Let a sequence decode from the next step on; a first token that the prefill kept back goes out before."""
         if not sequence.reported:
-            sequence.reported = 1
-            self._counters.events.append(EngineEvent(now_ns, sequence.request_id, TOKENS, 1))
+            self._counters.emit(sequence, 1, now_ns)
         left = sequence.length - sequence.emitted
         steps = left if self._accepted is None else self._accepted.draw_steps(left, self._random)
         rank.join(sequence, self._step, steps)
-        heappush(self._finishing, (sequence.final_step, sequence.order, sequence))
+        final = sequence.final_step
+        finishing = self._finishing.get(final)
+        if finishing is None:
+            self._finishing[final] = [(sequence.order, sequence)]
+            heappush(self._final_steps, final)
+        else:
+            finishing.append((sequence.order, sequence))
         self._between.plan(sequence)
 
     # Time

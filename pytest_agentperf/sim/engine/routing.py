@@ -14,11 +14,11 @@ REMEMBERED_SESSIONS = 1_000_000
 def least_loaded(ranks: list[Rank]) -> Rank:
     """Return the rank with the fewest requests; of equals the one with the fewest sessions, then the first."""
     best = ranks[0]
+    fewest = best.in_flight
     for rank in ranks:
-        if rank.in_flight < best.in_flight or (
-            rank.in_flight == best.in_flight and rank.assigned < best.assigned
-        ):
-            best = rank
+        in_flight = rank.in_flight
+        if in_flight < fewest or (in_flight == fewest and rank.assigned < best.assigned):
+            best, fewest = rank, in_flight
     return best
 
 

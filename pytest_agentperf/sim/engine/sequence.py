@@ -14,15 +14,18 @@ NEVER = -1
 
 
 class Sequence:
-    """A request, where it is, and how far."""
+    """A request, where it is, and how far; at its end, how it went."""
 
     __slots__ = (
         "blocks",
+        "cached_tokens",
         "cancelled",
         "computed",
         "emitted",
         "final_step",
         "first_growth",
+        "first_ns",
+        "first_tokens",
         "growth_phase",
         "hashes",
         "join_step",
@@ -35,7 +38,6 @@ class Sequence:
         "rate",
         "reported",
         "request_id",
-        "scheduled",
         "session",
         "shared_blocks",
         "shared_tokens",
@@ -53,23 +55,26 @@ class Sequence:
     rate: float
     first_growth: int  # the step that needs the first block more
     growth_phase: int
+    cached_tokens: int | None
+    """Prompt tokens found in the cache when it was first admitted, None before."""
+    first_ns: int | None
+    """When its first tokens came out, and how many at that moment."""
+    first_tokens: int | None
 
     def __init__(self, request: EngineRequest) -> None:
-        self.request_id = request.request_id
-        self.session = request.session
-        self.shared_tokens = request.shared_tokens
-        self.hashes: Items[int] = request.block_hashes
-        self.prompt = request.prompt_tokens
-        self.length = min(request.output_tokens, request.max_tokens)
-        self.target = self.prompt  # tokens whose KV the prefill has to compute
+        self.hashes: Items[int]
+        self.request_id, prompt, output, most, self.session, self.shared_tokens, self.hashes = request
+        self.prompt = prompt
+        self.length = output if output < most else most
+        self.target = prompt  # tokens whose KV the prefill has to compute
         self.computed = 0
         self.shared_blocks = 0  # blocks that the cache knows under their hashes
         self.emitted = 0  # up to `join_step`
         self.reported = 0
-        self.scheduled = False
         self.moving = False  # from prefill to decode
         self.cancelled = False  # on the way
         self.final_step = NEVER  # of decoding; NEVER while it does not decode
+        self.cached_tokens = self.first_ns = self.first_tokens = None
 
     def emitted_at(self, step: int) -> int:
         """Return the tokens emitted by the end of `step`, while it decodes."""

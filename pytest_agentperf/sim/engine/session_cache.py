@@ -58,10 +58,14 @@ class SessionCache:
     def admit(self, sequence: Sequence, hit_limit: int, blocks: int) -> int | None:
         """Take `blocks` blocks, at most `hit_limit` of them found in the cache; return how many were found."""
         hits = 0
-        lease = self._last.get(sequence.session)
+        lease = self._last.get(sequence.session) if hit_limit else None
         if lease is not None:
             found = self._idle[lease]
-            hits = min(found[0], sequence.shared_tokens // self._block_tokens, hit_limit)
+            hits = sequence.shared_tokens // self._block_tokens
+            if hits > hit_limit:
+                hits = hit_limit
+            if hits > found[0]:
+                hits = found[0]
         used = self.used + blocks
         if used > self.capacity:
             return None
@@ -84,8 +88,9 @@ class SessionCache:
         """Let go of all that a sequence holds; its computed prompt blocks stay idle."""
         self.used -= blocks
         self.changes += 1
-        kept = min(sequence.prompt, sequence.computed) // self._block_tokens
-        sequence.shared_tokens = sequence.prompt
+        prompt, computed = sequence.prompt, sequence.computed
+        sequence.shared_tokens = prompt
+        kept = (prompt if prompt < computed else computed) // self._block_tokens
         if not kept:
             return
         self._leases = lease = self._leases + 1

@@ -36,4 +36,7 @@ class AcceptedTokens:
     def draw_steps(self, tokens: int, random: random.Random) -> int:
         """Return in how many steps `tokens` tokens come out."""
         steps = (tokens + self._overshoot) / self.mean + self._spread * math.sqrt(tokens) * random.gauss()
-        return max(-(-tokens // self._most), min(tokens, round(steps)))
+        drawn, fewest = round(steps), -(-tokens // self._most)
+        if drawn < fewest:
+            return fewest
+        return drawn if drawn < tokens else tokens
