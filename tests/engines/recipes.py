@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LLAMA_CPP = "llama-cpp-python==0.3.36"
 DYNAMO = "ai-dynamo==1.4.2"
+TRANSFORMERS = "transformers[serving]==5.17.0"
+# The torch that it was tried with; and what is missing among the needs that it names.
+TRANSFORMERS_NEEDS = ("torch==2.13.0", "requests")
 URL = "http://127.0.0.1:{port}/v1"
 _CMAKE = (
     "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=ON", "-DLLAMA_OPENSSL=OFF",
@@ -27,7 +30,10 @@ _CMAKE = (
 
 
 class Engine(NamedTuple):
-    """A real engine with a known number of slots, and the TTFT between that many agents and one more."""
+    """A real engine with a known number of slots, and the TTFT between that many agents and one more.
+
+    One without slots carries whoever comes: `slots` is then how many shall, and any TTFT will do.
+    """
 
     name: str
     slots: int
@@ -37,12 +43,13 @@ class Engine(NamedTuple):
     launch: dict[str, Any]
     prefix: tuple[str, ...] = ()
     """What the session that measures it runs in."""
+    output_length: str = "exact"
 
 
 def cached(folder: Path, make: Callable[[Path], None]) -> Path:
     """Return a folder that was made completely, now or by an earlier run; others wait meanwhile."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
+    with filelock.FileLock(folder.with_name(f"{folder.name}.lock")):
         done = folder / "made"
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -52,30 +59,27 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> None:
-    subprocess.run([*map(str, command)], cwd=cwd, check=True)
+def run(*command: str | Path, log: Path) -> None:
+    """Run a step of an installation; what it says is in the log, and told if it fails."""
+    with log.open("ab") as output:
+        done = subprocess.run([*map(str, command)], stdout=output, stderr=output)
+    if done.returncode:
+        last = log.read_text(encoding="utf-8", errors="replace").split("\n")[-40:]
+        raise RuntimeError("\n".join([f"exit code {done.returncode}: {' '.join(map(str, command))}", *last]))
 
 
 def _build_llama_cpp(folder: Path) -> None:
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--no-binary",
-        "llama-cpp-python",
-        "-d",
-        folder,
-        LLAMA_CPP,
-    )
+    log = folder / "log"
+    pip = (sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-python")
+    run(*pip, "-d", folder, LLAMA_CPP, log=log)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     (source,) = folder.glob("*/vendor/llama.cpp")
-    run("cmake", "-S", source, "-B", folder / "build", *_CMAKE)
+    run("cmake", "-S", source, "-B", folder / "build", *_CMAKE, log=log)
     jobs = os.environ.get("AGENTPERF_ENGINES_JOBS", str(os.cpu_count() or 1))
-    run("nice", "-n", "19", "cmake", "--build", folder / "build", "--target", "llama-server", "-j", jobs)
+    build = ("nice", "-n", "19", "cmake", "--build", folder / "build", "--target", "llama-server", "-j", jobs)
+    run(*build, log=log)
     (folder / "build" / "bin" / "llama-server").rename(folder / "llama-server")
     shutil.rmtree(folder / "build")
     shutil.rmtree(source.parents[1])
@@ -94,9 +98,10 @@ def llama_cpp(cache: Path, model: Path) -> Engine:
     return Engine("llama.cpp", slots, 1.2, "tiny", "llama.cpp", {"command": command})
 
 
-def _install_dynamo(folder: Path) -> None:
-    run(sys.executable, "-m", "venv", folder / "venv")
-    run(folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", DYNAMO)
+def _install(folder: Path, *packages: str) -> None:
+    log = folder / "log"
+    run(sys.executable, "-m", "venv", folder / "venv", log=log)
+    run(folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", *packages, log=log)
 
 
 def dynamo(cache: Path, model: Path) -> Engine:
@@ -104,7 +109,7 @@ def dynamo(cache: Path, model: Path) -> Engine:
 
     Some of its sockets are open to the network, so the whole session runs in a namespace that has none.
     """
-    folder = cached(cache / DYNAMO, _install_dynamo)
+    folder = cached(cache / DYNAMO, lambda folder: _install(folder, DYNAMO))
     slots = 8
     python = str(folder / "venv" / "bin" / "python")
     common = ["--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"]
@@ -134,6 +139,33 @@ def dynamo(cache: Path, model: Path) -> Engine:
         },
     }  # fmt: skip
     return Engine("dynamo", slots, 0.35, str(model), "dynamo", launch, network_of_its_own())
+
+
+def _install_transformers(folder: Path) -> None:
+    _install(folder, TRANSFORMERS, *TRANSFORMERS_NEEDS)
+    # Without a cache its list of models is an error.
+    (folder / "home" / "hub").mkdir(parents=True)
+
+
+def transformers_serve(cache: Path, model: Path) -> Engine:
+    """`transformers serve` on the CPU: 1.2 GB where pip finds a torch for CPUs only, else several more.
+
+    It batches whatever its pool of 4,096 tokens holds, knows no `ignore_eos`, and lists no model.
+    """
+    folder = cached(cache / "transformers-5.17.0", _install_transformers)
+    command = [
+        str(folder / "venv" / "bin" / "transformers"), "serve", str(model), "--host", "127.0.0.1", "--port", "{port}",
+        "--continuous-batching", "--device", "cpu", "--dtype", "float32", "--attn-implementation", "sdpa",
+        "--cb-block-size", "64", "--cb-num-blocks", "64", "--cb-max-batch-tokens", "512", "--no-cb-use-cuda-graph",
+    ]  # fmt: skip
+    environment = {
+        "HF_HOME": str(folder / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    launch = {"command": command, "environment": environment, "ready": "/health"}
+    return Engine("transformers", 2, 60.0, str(model), "transformers", launch, output_length="natural")
 
 
 def network_of_its_own() -> tuple[str, ...]:

@@ -11,43 +11,26 @@ import hashlib
 import http.client
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import recipes
 import tiny_model
-import yaml
+from workplace import entry_of, examine, left_running, measure, write_workplace
 
 from pytest_agentperf.clock import RealClock
 from pytest_agentperf.config.launch import Launch, LaunchEnvironment
-from pytest_agentperf.core.leaderboard import Leaderboard
-from pytest_agentperf.core.trajectory import Trajectory, Turn
-from pytest_agentperf.dataset import DatasetMetadata, write_dataset
+from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.launch import LaunchedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENGINES = {"llama.cpp": recipes.llama_cpp, "dynamo": recipes.dynamo}
-ANSWER_TOKENS = 192
-SESSION_MAX_S = 900
-RULES = {
-    "output_length": "exact",
-    "max_tokens": ANSWER_TOKENS,
-    "min_window_s": 8.0,
-    "min_trajectories": 4,
-    "min_trajectories_per_agent": 1,
-    "resolution": 0.0,
-    "warmup_agents": 1,
-    "warmup_max_s": 5.0,
-    "idle_max_s": 30.0,
-    # Server and load share this machine, and where the knee is does not hang on milliseconds.
-    "client_lag_p99_max_s": 30.0,
-    "client_error_max": 0.99,
-    "calibration_s": 2.0,
+ENGINES = {
+    "llama.cpp": recipes.llama_cpp,
+    "dynamo": recipes.dynamo,
+    "transformers": recipes.transformers_serve,
 }
 
 
@@ -76,84 +59,15 @@ def engine(request: pytest.FixtureRequest, model: Path) -> recipes.Engine:
     return made
 
 
-def write_dataset_of_short_prompts(folder: Path) -> Path:
-    messages: list[dict[str, Any]] = [{"role": "system", "content": "You write code."}]
-    turns = []
-    for number in range(3):
-        messages.append({"role": "user", "content": f"Write function number {number}."})
-        turns.append(Turn(((0, len(messages)),), 0, output_tokens=ANSWER_TOKENS))
-        messages.append({"role": "assistant", "content": "def f(x):\n    return x"})
-    metadata = DatasetMetadata(name="short", version="1", licence="Apache-2.0", provenance="made by a test")
-    write_dataset(folder, [Trajectory(f"t{n}", tuple(messages), tuple(turns)) for n in range(8)], metadata)
-    return folder
-
-
-def write_workplace(folder: Path, engine: recipes.Engine) -> None:
-    suite = {
-        "schema": "agentperf-suite/1",
-        "name": "slots",
-        "title": "Slots",
-        "model": engine.model,
-        "max_context_tokens": 4_096,
-        "max_tokens": ANSWER_TOKENS,
-        "history_reasoning": "none",
-        "edition": "1",
-        "editions": {
-            "1": {
-                "source": "between as many agents as slots and one more",
-                "tiers": {"tier1": {"output_speed_p25_tok_s": 1, "ttft_p95_s": engine.ttft_p95_s}},
-            }
-        },
-        "sampling": {
-            "parameters": {"temperature": 1.0},
-            "source": "tests",
-            "max_effort": {"default": {"parameters": {}, "source": "tests"}},
-        },
-        "dataset": str(write_dataset_of_short_prompts(folder / "short")),
-        "ruleset": "demo/1",
-        "overrides": RULES,
-    }
-    system = {
-        "schema": "agentperf-system/1",
-        "name": "engine",
-        "title": engine.name,
-        "accelerator": {"name": "none", "vendor": "none"},
-        "submitter": {"name": "tests"},
-        "deployments": {
-            "main": {
-                "endpoint": {"url": recipes.URL, "model": engine.model},
-                "allocated_accelerators": 1,
-                "search_start": 2,
-                "launch": {**engine.launch, "ready_deadline_s": 180, "stop_grace_s": 10},
-                "serving": {"framework": engine.framework},
-            }
-        },
-    }
-    for name, content in (("suites/slots/suite.yaml", suite), ("systems/engine.yaml", system)):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    test = "def test_capacity(capacity_run, slo_tier):\n    assert capacity_run.agents\n"
-    (folder / "suites" / "slots" / "test_capacity.py").write_text(test, encoding="utf-8")
-    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-
-
-def commands() -> str:
-    return subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-
-
 @pytest.mark.parametrize("time", [1, 2, 3], ids=lambda number: f"time{number}")
-@pytest.mark.parametrize("engine", list(ENGINES), indirect=True)
+@pytest.mark.parametrize("engine", ["llama.cpp", "dynamo"], indirect=True)
 def test_the_capacity_is_the_number_of_slots(engine: recipes.Engine, time: int, tmp_path: Path) -> None:
     write_workplace(tmp_path, engine)
-    command = [sys.executable, "-m", "pytest", "suites/slots", "--system=engine", "-p", "no:cacheprovider"]
-    command += [f"--agentperf-max-agents={4 * engine.slots}", f"--agentperf-seed={time}"]
-    session = subprocess.run(
-        [*engine.prefix, *command], cwd=tmp_path, capture_output=True, text=True, timeout=SESSION_MAX_S
+    session = measure(
+        tmp_path, engine, f"--agentperf-max-agents={4 * engine.slots}", f"--agentperf-seed={time}"
     )
     assert session.returncode == 0, session.stdout + session.stderr
-    (path,) = tmp_path.glob("agentperf-results/*/leaderboard.json")
-    (entry,) = Leaderboard.model_validate_json(path.read_text(encoding="utf-8")).entries
+    entry = entry_of(tmp_path)
     (tier,) = entry.tiers
     print(session.stdout)  # noqa: T201 - the figures, for whoever asks for them with -rP
     assert (tier.agents, tier.confirmed, tier.binding_constraint) == (engine.slots, True, "ttft_p95"), (
@@ -161,8 +75,48 @@ def test_the_capacity_is_the_number_of_slots(engine: recipes.Engine, time: int, 
     )
     failures = {kind for phase in entry.phases if phase.metrics for kind in phase.metrics.failures}
     assert not failures, "no connection that a server closes is a lost request"
-    # What was launched is told by the model's folder in its command line.
-    assert not [line for line in commands().split("\n") if "tiny_model" not in line and str(tmp_path) in line]
+    assert not left_running(tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["transformers"], indirect=True)
+def test_transformers_serve_is_examined_and_measured(engine: recipes.Engine, tmp_path: Path) -> None:
+    """It has no slots: whoever comes is served, slower and slower."""
+    write_workplace(tmp_path, engine)
+    examined = examine(tmp_path, engine)
+    assert examined.returncode == 0, examined.stdout + examined.stderr
+    (checks,) = json.loads(examined.stdout).values()
+    found = {check["name"]: check["status"] for check in checks}
+    assert {
+        found[name] for name in ("endpoint", "model", "parameters", "streaming", "usage", "max_tokens")
+    } == {"ok"}
+    # It declares no context, and tells nothing of its cache.
+    assert {found[name] for name in ("context", "prefix cache")} == {"warning"}
+    session = measure(tmp_path, engine, f"--agentperf-max-agents={engine.slots}")
+    print(session.stdout)  # noqa: T201
+    assert session.returncode == 0, session.stdout + session.stderr
+    entry = entry_of(tmp_path)
+    assert (entry.tiers[0].agents, entry.tiers[0].confirmed) == (engine.slots, True)
+    assert not {kind for phase in entry.phases if phase.metrics for kind in phase.metrics.failures}
+    assert not left_running(tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["transformers"], indirect=True)
+def test_transformers_serve_dies_of_an_over_long_prompt(engine: recipes.Engine, tmp_path: Path) -> None:
+    """Its front lives on and lists its models; everything else is answered 503."""
+    write_workplace(tmp_path, engine, long_last=True, restart=True, warmup_agents=0)
+    session = measure(tmp_path, engine, "--agentperf-max-agents=1")
+    print(session.stdout)  # noqa: T201
+    entry = entry_of(tmp_path)
+    first, second = entry.phases
+    assert [reason.code for reason in first.invalid] == ["server_crashed"], session.stdout + session.stderr
+    assert "No requests can be scheduled" in "".join(first.invalid[0].log_tail)
+    assert first.metrics is not None
+    assert "http_5xx" in first.metrics.failures
+    assert second.verdicts[0].verdict is Verdict.FAIL
+    assert entry.tiers[0].agents == 0
+    logs = sorted(path.name for path in tmp_path.glob("agentperf-results/*/logs/*"))
+    assert logs == ["main-server-1.log", "main-server-2.log"], "it was launched anew"
+    assert not left_running(tmp_path)
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp"], indirect=True)
@@ -183,7 +137,7 @@ def test_llama_cpp_closes_every_connection_after_a_stream(engine: recipes.Engine
     try:
         port = int(server.url.split(":")[2].split("/")[0])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        body = {"model": engine.model, "stream": True, "max_tokens": 4}
+        body: dict[str, object] = {"model": engine.model, "stream": True, "max_tokens": 4}
         body["messages"] = [{"role": "user", "content": "Hello."}]
         with contextlib.closing(connection):
             connection.request(

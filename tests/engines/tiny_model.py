@@ -2,7 +2,8 @@
 
     python tiny_model.py FOLDER
 
-writes model.gguf, for llama.cpp, and the config.json and tokenizer files of a model folder, for the others.
+writes model.gguf, for llama.cpp, and the model.safetensors, config.json and tokenizer files of a model folder, for the
+others.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gguf
 import numpy as np
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 if TYPE_CHECKING:
@@ -39,6 +41,23 @@ class Shape(NamedTuple):
     feed_forward: int = 1_024
     context: int = 16_384
     seed: int = 20_260_612
+
+
+_FOLDER_NAMES = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+}
+"""What a model folder calls the tensors of a GGUF file."""
 
 
 def train_tokenizer(shape: Shape) -> Any:
@@ -121,8 +140,15 @@ def write_gguf(path: Path, shape: Shape, tokenizer: Any) -> None:
     writer.close()
 
 
+def folder_name(name: str) -> str:
+    """Return what a model folder calls a tensor; `blk.3.attn_q.weight` is `model.layers.3.self_attn.q_proj.weight`."""
+    *layer, tensor, kind = name.split(".")
+    prefix = f"model.layers.{layer[1]}." if layer else ""
+    return f"{prefix}{_FOLDER_NAMES[tensor]}.{kind}"
+
+
 def write_folder(folder: Path, shape: Shape, tokenizer: Any) -> None:
-    """Write what engines read of a model besides its weights."""
+    """Write what engines read of a model folder."""
     ids = json.loads(tokenizer.to_str())["model"]["vocab"]
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -153,6 +179,9 @@ def write_folder(folder: Path, shape: Shape, tokenizer: Any) -> None:
         "chat_template": TEMPLATE,
     }
     generation = {name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    # In another order within a head than in a GGUF file, which random weights do not mind.
+    tensors = {folder_name(name): tensor for name, tensor in weights(shape, len(ids))}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer.save(str(folder / "tokenizer.json"))
     for name, content in (
         ("config.json", config),

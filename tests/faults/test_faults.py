@@ -32,7 +32,13 @@ with what they find.
 - What was measured before the fault is on disk, whole, and is not measured again.
 
 SIGKILL and power loss are journals here that end as they would then. Processes that are killed, and servers that are
-launched: `test_plugin_resume.py` and `test_plugin_launch.py` in `tests/plugin`. What real engines do: `tox -e engines`.
+launched: `test_plugin_resume.py` and `test_plugin_launch.py` in `tests/plugin`. Real processes, by `tox -e engines`:
+
+- `transformers serve` dies of a prompt that its pool of tokens cannot hold: an error inside a stream of status 200, and
+  from then on 503 for all but its list of models. Asked once more alone, it fails: INVALID (server_crashed), with its
+  traceback in the result. With `restart: true` it is started anew; its next death at the same number of agents is FAIL,
+  and the capacity is what passed before.
+- llama.cpp's server promises to keep connections and closes each behind its stream: no request is lost.
 
 | where | fault | recorded as | probe at {AGENTS} agents | the run | phases on disk | resumed |
 |---|---|---|---|---|---|---|
