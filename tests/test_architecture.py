@@ -44,6 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),
     "clock": {""},
     "tls": {"", "core"},
+    # Recomputes what the others computed: whatever it shared with them, it could not check.
+    "recheck": {""},
     "core": {""},
     "config": {"", "core"},
     **{room: {"", *BELOW_SIBLINGS} for room in SIBLINGS},
@@ -72,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "capacity": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
     "recovery": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED},
-    "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
+    "cli": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recheck", "recovery"},
     "plugin": {"", *BELOW_SIBLINGS, *SIBLINGS, *COMPOSED, "recovery"},
     "rehearsal": {
         "",

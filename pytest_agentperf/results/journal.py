@@ -18,6 +18,7 @@ from pytest_agentperf.core.journal import RunBegun, parse_event
 from pytest_agentperf.results.files import make_private, sync_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_agentperf.core.journal import Event
@@ -178,6 +179,15 @@ class FileJournal:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, self._size)
             raise
+
+
+def chained(events: Iterable[bytes]) -> bytes:
+    """Return the journal that holds these events, each as JSON."""
+    lines, digest = [], _FIRST
+    for event in events:
+        digest = _digest(digest, event)
+        lines.append(_line(digest, event) + b"\n")
+    return b"".join(lines)
 
 
 def not_ours(folder: Path) -> ConfigError:

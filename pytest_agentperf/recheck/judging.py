@@ -1,0 +1,332 @@
+"""Verdicts, capacities, normalisations and accuracy, made again: METHODOLOGY.md §4.14 to 4.18."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from pytest_agentperf.recheck.findings import differs
+from pytest_agentperf.recheck.path import LOAD_GENERATOR, Path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_agentperf.recheck.findings import Findings
+
+Phase = dict[str, Any]
+PROBES = ("ramp", "bisect", "confirm")
+
+
+def targets_of(entry: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the targets of the edition, by tier."""
+    tiers: dict[str, dict[str, float]] = entry["suite"]["editions"][entry["edition"]]["tiers"]
+    return tiers
+
+
+def check_verdicts(
+    phase: Phase,
+    numbers: Mapping[str, Any] | None,
+    entry: Mapping[str, Any],
+    crashed_before: bool,
+    where: str,
+    found: Findings,
+) -> None:
+    """Check each tier's verdict on a phase."""
+    targets, wrong, seen = targets_of(entry), [], []
+    for told in phase["verdicts"]:
+        target = targets.get(told["tier"])
+        if target is None:
+            wrong.append(f"{told['tier']} is no tier of the edition")
+            continue
+        verdict, violated, margins = verdict_of(phase, numbers, target, crashed_before)
+        seen.append(f"{told['tier']} {verdict}")
+        wrong += differs(f"the verdict for {told['tier']}", told["verdict"], verdict)
+        wrong += differs(f"what is violated of {told['tier']}", told["violated"], violated)
+        for name, margin in margins.items():
+            wrong += differs(f"{name} of {told['tier']}", told[name], margin)
+    found.tell("verdicts", where, wrong, ", ".join(seen))
+
+
+def verdict_of(
+    phase: Phase, numbers: Mapping[str, Any] | None, target: Mapping[str, float], crashed_before: bool
+) -> tuple[str, list[str], dict[str, float | None]]:
+    """Return the verdict, the violated targets, and what is left of each target as a share."""
+    codes = {reason["code"] for reason in phase["invalid"]}
+    if "server_crashed" in codes and crashed_before:
+        return "FAIL", ["survival"], {}
+    if numbers is None or codes:
+        return "INVALID", [], {}
+    speed, ttft = numbers["output_speed_p25_tok_s"], numbers["ttft_p95_s"]
+    wanted, limit = target["output_speed_p25_tok_s"], target["ttft_p95_s"]
+    violated = []
+    if speed is not None and speed < wanted:
+        violated.append("output_speed_p25")
+    if ttft is None or ttft > limit:
+        violated.append("ttft_p95")
+    margins = {
+        "speed_margin": None if speed is None else speed / wanted - 1,
+        "ttft_margin": None if ttft is None else 1 - ttft / limit,
+    }
+    if violated:
+        return "FAIL", violated, margins
+    return ("INVALID" if phase["timed_out"] or speed is None else "PASS"), [], margins
+
+
+def check_invalid_reasons(
+    phase: Phase,
+    failures: Sequence[str | None],
+    numbers: Mapping[str, Any] | None,
+    entry: Mapping[str, Any],
+    where: str,
+    found: Findings,
+) -> None:
+    """Check that a phase says of itself what its own figures say against it."""
+    codes = {reason["code"] for reason in phase["invalid"]}
+    rules, load = entry["ruleset"], phase["load"]
+    must: dict[str, bool] = {
+        "load_generator_saturated": any(
+            (load[name] or 0.0) > rules["client_lag_p99_max_s"] for name in ("lag_p99_s", "send_late_p99_s")
+        ),
+        "client_resources": "client_resources" in failures,
+        "server_not_idle": phase["idle_before"] == "not reached",
+    }
+    if load["client_error"] and numbers is not None and phase["kind"] != "warmup":
+        must["load_generator_saturated"] |= any(
+            _client_decides(load["client_error"], numbers, target, rules["client_error_max"])
+            for name, target in targets_of(entry).items()
+            if any(verdict["tier"] == name for verdict in phase["verdicts"])
+        )
+    wrong = [
+        f"its own figures make it INVALID ({code}), and it does not say so"
+        for code, holds in must.items()
+        if holds and code not in codes
+    ]
+    wrong += [
+        f"{one['code']} of its token counts is not among its reasons"
+        for one in phase["tokens"]["invalid"]
+        if one["code"] not in codes
+    ]
+    found.tell(
+        "validity",
+        where,
+        wrong,
+        f"INVALID: {', '.join(sorted(codes))}" if codes else "nothing in its figures speaks against it",
+    )
+
+
+def _client_decides(
+    error: Mapping[str, float], numbers: Mapping[str, Any], target: Mapping[str, float], share: float
+) -> bool:
+    """Return whether the load generator's own error could have changed the verdict."""
+    ttft, limit = numbers["ttft_p95_s"], target["ttft_p95_s"]
+    if error["ttft_s"] > share * limit and ttft is not None and ttft - error["ttft_s"] <= limit < ttft:
+        return True
+    speed, wanted = numbers["output_speed_p25_tok_s"], target["output_speed_p25_tok_s"]
+    if speed is None or error["speed"] <= share:
+        return False
+    high = speed / (1 - error["speed"]) if error["speed"] < 1 else math.inf
+    return bool(speed / (1 + error["speed"]) < wanted <= high)
+
+
+def check_search(entry: Mapping[str, Any], wanted_by: Mapping[tuple[int, int], str], found: Findings) -> None:
+    """Check that every probe is the one that a search asked for, and every capacity what its verdicts give.
+
+    `wanted_by`: the tier for whose sake a phase was run, by its number and attempt, as far as a journal tells.
+    """
+    rules, range_ = entry["ruleset"], entry["search"]
+    if range_ is None:
+        found.skip("search", "run", "the leaderboard does not say where the search could go")
+        return
+    for name, deployment in entry["system"]["deployments"].items():
+        phases = [p for p in entry["phases"] if p["deployment"] == name and p["kind"] in PROBES]
+        tiers = {verdict["tier"] for phase in phases for verdict in phase["verdicts"]}
+        if not phases:
+            continue
+        start = range_["start"] or deployment["search_start"] or 1
+        paths = {tier: Path(start, range_["max_agents"], rules) for tier in sorted(tiers)}
+        wrong, tried = [], dict.fromkeys({p["n_agents"] for p in phases}, 0)
+        for phase in phases:
+            n, kind = phase["n_agents"], phase["kind"]
+            asking = wanted_by.get((phase["phase"], phase["attempt"]))
+            who = [asking] if asking is not None else list(paths)
+            if not any(paths[tier].wanted() == (n, kind) for tier in who if tier in paths):
+                wants = {tier: paths[tier].wanted() for tier in who if tier in paths}
+                wrong.append(
+                    f"phase {phase['phase']} is a {kind} at {n} agents, and the searches want {wants}"
+                )
+                break
+            if phase["attempt"] != tried[n]:
+                wrong.append(
+                    f"phase {phase['phase']} is attempt {phase['attempt']} at {n} agents, {tried[n]} came before"
+                )
+            tried[n] += 1
+            codes = {reason["code"] for reason in phase["invalid"]}
+            for verdict in phase["verdicts"]:
+                paths[verdict["tier"]].take(
+                    n, verdict["verdict"], load_generator=bool(codes) and codes <= LOAD_GENERATOR
+                )
+        found.tell("search", f"deployment {name}", wrong, " → ".join(str(p["n_agents"]) for p in phases))
+        for tier in entry["tiers"]:
+            if tier["deployment"] == name and tier["tier"]["name"] in paths:
+                _check_outcome(tier, paths[tier["tier"]["name"]], found)
+
+
+def _check_outcome(tier: Mapping[str, Any], path: Path, found: Findings) -> None:
+    outcome, where = path.outcome(), tier["tier"]["name"]
+    refused = tier["accuracy"]["status"] == "dropped"
+    wrong = differs("agents", tier["agents"], None if refused else outcome.agents)
+    for name in ("at_least", "confirmed", "passed_max", "failed_min"):
+        wrong += differs(name, tier[name], getattr(outcome, name))
+    wrong += differs("complete", tier["complete"], outcome.ended)
+    verdict = None if not outcome.ended else "INVALID" if refused or outcome.unstable else "PASS"
+    wrong += differs("the verdict", tier["verdict"], verdict)
+    sign = "at least " if outcome.at_least else ""
+    found.tell("capacity", where, wrong, f"{sign}{outcome.agents} agents follow from the verdicts")
+
+
+def check_tier(
+    tier: Mapping[str, Any], entry: Mapping[str, Any], numbers: Mapping[tuple[int, int], Any], found: Findings
+) -> None:
+    """Check a tier's target, its accelerators, the phase it publishes, and all that is divided by something."""
+    where, deployment = tier["tier"]["name"], entry["system"]["deployments"].get(tier["deployment"])
+    target = targets_of(entry).get(where, {})
+    wrong = [
+        text
+        for name in ("output_speed_p25_tok_s", "ttft_p95_s")
+        for text in differs(f"the target's {name}", tier["tier"][name], target.get(name))
+    ]
+    if deployment is None:
+        wrong.append(f"its deployment {tier['deployment']!r} is none of the system")
+    else:
+        wrong += differs("accelerators", tier["accelerators"], deployment["allocated_accelerators"])
+    found.tell("target", where, wrong, "that of the suite's edition, on the system's accelerators")
+    passes = [
+        phase for phase in entry["phases"]
+        if phase["deployment"] == tier["deployment"] and phase["kind"] in PROBES and _said(phase, where) == "PASS"
+    ]  # fmt: skip
+    decided = tier["agents"] or (tier["passed_max"] if tier["accuracy"]["status"] == "dropped" else None)
+    at_capacity = [phase for phase in passes if decided and phase["n_agents"] == decided]
+    published = at_capacity[-1] if at_capacity else None
+    wrong = differs("the published phase", tier["published_phase"], published and published["phase"])
+    wrong += differs("metrics", tier["metrics"], published and published["metrics"])
+    wrong += differs("energy", tier["energy"], published and published["energy"])
+    wrong += differs("the binding constraint", tier["binding_constraint"], _binding(tier, entry, published))
+    found.tell(
+        "published phase",
+        where,
+        wrong,
+        f"phase {published['phase']}" if published else "none: no capacity above 0 stands",
+    )
+    if tier["normalisation"] is None:
+        wrong = ["a capacity has no normalisation"] if published and tier["agents"] else []
+        found.tell("normalisation", where, wrong, "none: no capacity above 0 stands")
+        return
+    computed = None if published is None else numbers.get((published["phase"], published["attempt"]))
+    if published is None or computed is None or deployment is None:
+        found.tell("normalisation", where, ["it is given, and there is nothing that could be divided"], "")
+        return
+    expected = normalised(
+        tier["agents"], computed, published["energy"]["mean_power_w"], tier, entry["system"]
+    )
+    wrong = [
+        text for name, value in expected.items() for text in differs(name, tier["normalisation"][name], value)
+    ]
+    found.tell(
+        "normalisation",
+        where,
+        wrong,
+        "per accelerator, system, rack, kW, MW and $/h; energy and cost per unit of work",
+    )
+
+
+def normalised(
+    agents: int,
+    numbers: Mapping[str, Any],
+    power_w: float | None,
+    tier: Mapping[str, Any],
+    system: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return agents and throughput by what they took (§4.18); nothing unknown becomes 0."""
+    count, sizes = system["deployments"][tier["deployment"]]["allocated_accelerators"], system["accelerator"]
+    price = system["price"] and system["price"]["usd_per_accelerator_hour"] * count
+    power_w = power_w or None
+    per_s = {
+        name: numbers[name] / numbers["window_s"] or None for name in ("requests", "trajectories_in_window")
+    }
+    throughput = numbers["throughput_tok_s"]
+
+    def by(value: float) -> dict[str, float | None]:
+        return {
+            "per_accelerator": value / count,
+            "per_system": sizes["per_system"] and value / count * sizes["per_system"],
+            "per_rack": sizes["per_rack"] and value / count * sizes["per_rack"],
+            "per_kw": power_w and value / (power_w / 1e3),
+            "per_mw": power_w and value / (power_w / 1e6),
+            "per_usd_hour": price and value / price,
+        }
+
+    trajectories = per_s["trajectories_in_window"]
+    return {
+        "agents": by(agents),
+        "throughput_tok_s": by(throughput),
+        "power_per_accelerator_w": power_w and power_w / count,
+        "energy_per_output_token_j": power_w and (power_w / throughput if throughput else None),
+        "energy_per_request_j": power_w and per_s["requests"] and power_w / per_s["requests"],
+        "energy_per_trajectory_j": power_w and trajectories and power_w / trajectories,
+        "cost_per_trajectory_usd": price and trajectories and price / 3600 / trajectories,
+        "extrapolated": [
+            f"per_{one}" for one in ("system", "rack") if sizes[f"per_{one}"] and count % sizes[f"per_{one}"]
+        ],
+    }
+
+
+def _said(phase: Mapping[str, Any], tier: str) -> str | None:
+    return next((verdict["verdict"] for verdict in phase["verdicts"] if verdict["tier"] == tier), None)
+
+
+def _binding(tier: Mapping[str, Any], entry: Mapping[str, Any], published: Phase | None) -> str | None:
+    """Return what decides: the violated target at the smallest number that fails, or the tighter one."""
+    name = tier["tier"]["name"]
+    failing = [
+        p
+        for p in entry["phases"]
+        if p["deployment"] == tier["deployment"]
+        and p["kind"] in PROBES
+        and p["n_agents"] == tier["failed_min"]
+        and _said(p, name) == "FAIL"
+    ]
+    phase = failing[-1] if failing else published
+    if phase is None:
+        return None
+    verdict = next(one for one in phase["verdicts"] if one["tier"] == name)
+    speed, ttft, violated = verdict["speed_margin"], verdict["ttft_margin"], verdict["violated"]
+    if len(violated) == 1:
+        return str(violated[0])
+    if ttft is None:
+        return str(violated[-1]) if violated else None
+    return "ttft_p95" if speed is None or ttft < speed else "output_speed_p25"
+
+
+def check_accuracy(tier: Mapping[str, Any], entry: Mapping[str, Any], found: Findings) -> None:
+    """Check the scores under load and alone, and how likely such a drop would be by chance, from the marks."""
+    told, where = tier["accuracy"]["alone"], tier["tier"]["name"]
+    if told is None:
+        found.skip("accuracy", where, tier["accuracy"]["reason"] or "no questions were asked")
+        return
+    asked = {
+        p["n_agents"]: p["accuracy"]
+        for p in entry["phases"]
+        if p["kind"] == "accuracy" and p["deployment"] == tier["deployment"] and p["accuracy"]
+    }
+    alone, loaded = asked[0]["marks"], asked[tier["passed_max"]]["marks"]
+    wrong = differs("the score under load", told["score"], loaded.count("1") / len(loaded))
+    wrong += differs("the score alone", told["against"], alone.count("1") / len(alone))
+    lost = sum(a == "1" != b for a, b in zip(alone, loaded, strict=True))
+    n = lost + sum(a != "1" == b for a, b in zip(alone, loaded, strict=True))
+    wrong += differs("its p-value", told["p_value"], sum(math.comb(n, k) for k in range(lost, n + 1)) / 2**n)
+    found.tell(
+        "accuracy",
+        where,
+        wrong,
+        f"{loaded.count('1')} of {len(loaded)} right under load, {alone.count('1')} alone",
+    )

@@ -1,0 +1,325 @@
+"""Verifies a bundle: every check there is, in the order in which a reader would ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pytest_agentperf.recheck import judging, papers
+from pytest_agentperf.recheck.course import Assignment, Course, rules_of
+from pytest_agentperf.recheck.findings import Finding, Findings, differs, same
+from pytest_agentperf.recheck.numbers import Records, phase_metrics
+from pytest_agentperf.recheck.power import energy_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pytest_agentperf.recheck.archive import Bundle
+
+SCHEMA = "agentperf-leaderboard/2"
+_UNSEEN = (
+    (
+        "token counts",
+        "the texts of answers are kept nowhere: what was recounted during the run is all there is",
+    ),
+    (
+        "confidence intervals",
+        "they come from resampling at random; percentiles and verdicts do not rest on them",
+    ),
+    ("breakdown", "it decides nothing, and is not recomputed"),
+    ("uncertainty of energy", "it is held against its limit, and not recomputed"),
+    ("clocks, network and what the server really ran", "an archive cannot show them; see docs/evidence.md"),
+)
+
+
+def verify(
+    bundle: Bundle, *, locked: Mapping[str, Mapping[str, Any]], read: Callable[[bytes], object] | None = None
+) -> list[Finding]:
+    """Return all findings. `locked`: the rulesets by id; `read(bytes)` raises ValueError for a wrong schema."""
+    found = Findings()
+    count = len(bundle.names)
+    found.tell("manifest", "bundle", bundle.problems, f"{count} files, each with the bytes that it lists")
+    entry = None
+    with found.guarded("leaderboard", "run"):
+        entry = _entry(bundle, found, read)
+    if entry is not None:
+        _Verification(bundle, entry, found).run(locked)
+    for check, why in _UNSEEN:
+        found.skip(check, "run", why)
+    return found.all
+
+
+def _entry(bundle: Bundle, found: Findings, read: Callable[[bytes], object] | None) -> dict[str, Any] | None:
+    names = sorted(
+        name for name in bundle.names if name in ("leaderboard.json", "leaderboard-rehearsal.json")
+    )
+    if len(names) != 1:
+        found.tell("leaderboard", "run", [f"there are {len(names)} of them, one is needed"], "")
+        return None
+    data = bundle.path_of(names[0]).read_bytes()
+    board = bundle.json(names[0])
+    wrong = differs("its schema", board["schema"], SCHEMA) if board["schema"] != SCHEMA else []
+    if not wrong and read is not None:
+        try:
+            read(data)
+        except ValueError as error:
+            wrong.append(str(error))
+    entries = board["entries"]
+    if len(entries) != 1:
+        wrong.append(f"it has {len(entries)} entries, those of a run have one")
+    found.tell("leaderboard", "run", wrong, f"of {SCHEMA}, every field known")
+    if len(entries) != 1:
+        return None
+    entry: dict[str, Any] = entries[0]
+    return entry
+
+
+class _Verification:
+    def __init__(self, bundle: Bundle, entry: dict[str, Any], found: Findings) -> None:
+        self.bundle = bundle
+        self.entry = entry
+        self.found = found
+        self.events: list[dict[str, Any]] = []
+        self.numbers: dict[tuple[int, int], dict[str, Any] | None] = {}
+        self.delays_ns: dict[str, list[int]] = {}
+        self.assigned: Assignment | None = None
+        self._crashed: set[tuple[str, int]] = set()
+
+    def run(self, locked: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make every check."""
+        entry, found = self.entry, self.found
+        with found.guarded("journal", "run"):
+            self._journal()
+        with found.guarded("configuration", "run"):
+            papers.check_configurations(self.bundle, entry, self.events, found)
+        with found.guarded("ruleset", "run"):
+            papers.check_ruleset(entry, locked.get(entry["ruleset"]["id"]), found)
+        with found.guarded("phases", "run"):
+            papers.check_phases_listed(entry, self.events, found)
+        with found.guarded("files", "run"):
+            papers.check_files(self.bundle, entry, found)
+        with found.guarded("turns", "run"):
+            self._turns()
+        for phase in entry["phases"]:
+            where = f"phase {phase.get('phase')} ({phase.get('kind')}, {phase.get('n_agents')} agents)"
+            with found.guarded("phase", where):
+                self._phase(phase, where)
+        with found.guarded("isolation", "run"):
+            self._isolation()
+        with found.guarded("search", "run"):
+            by = {
+                (event["result"]["phase"], event["result"]["attempt"]): event["tier"]
+                for event in self.events
+                if event["event"] == "phase_finished" and event["tier"] is not None
+            }
+            judging.check_search(entry, by, found)
+        for tier in entry["tiers"]:
+            where = str(tier.get("tier", {}).get("name"))
+            with found.guarded("tier", where):
+                judging.check_tier(tier, entry, self.numbers, found)
+            with found.guarded("accuracy", where):
+                judging.check_accuracy(tier, entry, found)
+        with found.guarded("flags", "run"):
+            papers.check_flags(entry, found)
+
+    def _journal(self) -> None:
+        if papers.JOURNAL not in self.bundle.names:
+            if self.entry["rehearsal"]:
+                self.found.skip("journal", "run", "a rehearsal keeps none")
+            else:
+                self.found.tell("journal", "run", ["it is missing"], "")
+            return
+        self.events, wrong = papers.read_journal(self.bundle.path_of(papers.JOURNAL).read_bytes())
+        self.found.tell(
+            "journal", "run", wrong, f"{len(self.events)} events, each line following from the one before"
+        )
+
+    def _turns(self) -> None:
+        name = "turns-rehearsal.parquet" if self.entry["rehearsal"] else "turns.parquet"
+        table = pq.read_table(self.bundle.path_of(name))
+        rows = zip(
+            *(table[column].to_pylist() for column in ("trajectory", "turn", "tool_delay_ns")), strict=True
+        )
+        delays: dict[str, list[int]] = {}
+        wrong = []
+        for trajectory, turn, delay_ns in rows:
+            own = delays.setdefault(trajectory, [])
+            if turn != len(own):
+                wrong.append(f"turn {len(own)} of {trajectory!r} is missing")
+            own.append(delay_ns)
+        dataset = self.entry["dataset"]
+        wrong += differs("the number of trajectories", dataset["trajectories"], len(delays))
+        self.delays_ns = delays
+        self.assigned = Assignment(self.entry["seeds"]["assignment_seed"], list(delays))
+        turns = sum(map(len, delays.values()))
+        self.found.tell("turns", "run", wrong, f"{turns:,} turns of {len(delays)} trajectories")
+
+    def _phase(self, phase: dict[str, Any], where: str) -> None:
+        key, entry, found = (phase["phase"], phase["attempt"]), self.entry, self.found
+        self.numbers[key] = None
+        if phase["kind"] == "accuracy":
+            found.skip("course", where, "its requests are never measured")
+            return
+        if phase["records"] is None:
+            found.tell("records", where, ["there are none"], "")
+            return
+        records = Records(self.bundle.path_of(phase["records"]))
+        course = Course(
+            phase,
+            records,
+            rules_of(entry["ruleset"], phase["kind"], phase["n_agents"]),
+            self.delays_ns,
+            where,
+        )
+        failed = phase["load"].get("failed")
+        if failed:
+            found.skip("course", where, f"the load generator failed, and the phase is INVALID: {failed}")
+        else:
+            course.check_records(found)
+            with found.guarded("assignment", where):
+                assert self.assigned is not None
+                course.check_assignment(found, self.assigned)
+            with found.guarded("pace", where):
+                course.check_pace(found)
+            with found.guarded("window", where):
+                course.check_window(found)
+            with found.guarded("prefixes", where):
+                course.check_prefixes(found, entry["seeds"]["nonce"])
+        self._numbers(phase, records, course, where)
+        with found.guarded("energy", where):
+            self._energy(phase, where)
+        with found.guarded("server metrics", where):
+            self._server(phase, where)
+        if phase["kind"] in judging.PROBES:
+            numbers = self.numbers[key]
+            crashed = (phase["deployment"], phase["n_agents"]) in self._crashed
+            with found.guarded("validity", where):
+                judging.check_invalid_reasons(phase, records.text["failure"], numbers, entry, where, found)
+            judging.check_verdicts(phase, numbers, entry, crashed, where, found)
+            if any(reason["code"] == "server_crashed" for reason in phase["invalid"]):
+                self._crashed.add((phase["deployment"], phase["n_agents"]))
+
+    def _numbers(self, phase: dict[str, Any], records: Records, course: Course, where: str) -> None:
+        done = [t for t, _ in course.completions]
+        found = phase_metrics(
+            records, phase["window_open_ns"], phase["window_close_ns"], done, self.entry["ruleset"]
+        )
+        self.numbers[phase["phase"], phase["attempt"]] = found
+        told = phase["metrics"]
+        if told is None or found is None:
+            wrong = (
+                []
+                if told is found
+                else ["there are metrics and no requests in the window, or the other way round"]
+            )
+            self.found.tell("metrics", where, wrong, "none: no request was sent in the window")
+            return
+        wrong = [
+            text
+            for name, value in found.items()
+            if name != "infinite"
+            for text in differs(name, told[name], value)
+        ]
+        if set(told["infinite"]) != found["infinite"]:
+            wrong.append("what is infinite is marked wrongly")
+        wrong += [f"{name} is not recomputed" for name in told.keys() - found.keys()]
+        text = f"{found['requests']:,} requests, {len(found)} figures recomputed"
+        self.found.tell("metrics", where, wrong, text)
+        self._tokens(phase, records, where)
+
+    def _tokens(self, phase: dict[str, Any], records: Records, where: str) -> None:
+        """Hold the sum of token counts against what the run counted while they came."""
+        event = next(
+            (
+                e
+                for e in self.events
+                if e["event"] == "phase_finished"
+                and same((e["result"]["phase"], e["result"]["attempt"]), (phase["phase"], phase["attempt"]))
+            ),
+            None,
+        )
+        if event is None:
+            self.found.skip("tokens", where, "there is no journal that counted them while they came")
+            return
+        each = np.nan_to_num(records.number["prompt_tokens"]) + np.nan_to_num(records.number["output_tokens"])
+        before = records.number["t_sent_ns"] < phase["window_close_ns"]
+        least, most = int(each[before].sum()), int(each.sum())
+        wrong = [
+            f"the journal counted {event['tokens']:,} when they came, the records have {least:,} to {most:,}"
+        ]
+        held = least <= event["tokens"] <= most
+        self.found.tell("tokens", where, [] if held else wrong, f"{most:,}, as counted when they came")
+
+    def _energy(self, phase: dict[str, Any], where: str) -> None:
+        deployment = self.entry["system"]["deployments"][phase["deployment"]]
+        source = self.entry["power_source"][phase["deployment"]]
+        if phase["window_open_ns"] >= phase["window_close_ns"]:
+            wrong = [] if phase["energy"]["energy_j"] is None else ["there is an energy of an empty window"]
+            self.found.tell("energy", where, wrong, "none: the window is empty")
+            return
+        name = phase["power"]["samples"]
+        period_s = source["update_period_s"]
+        if period_s is None:
+            period_s = 1.0 if source["measured"] else 0.0
+        path: Path | None = None if name is None else self.bundle.path_of(name)
+        wrong, holds = energy_problems(
+            path,
+            phase["energy"],
+            phase,
+            deployment["allocated_accelerators"],
+            period_s,
+            self.entry["ruleset"],
+        )
+        self.found.tell("energy", where, wrong, holds)
+
+    def _server(self, phase: dict[str, Any], where: str) -> None:
+        """Recompute what the server's own gauges say over the window."""
+        told = phase["server"]
+        if told is None or told["samples"] is None:
+            return
+        table = pq.read_table(self.bundle.path_of(told["samples"]))
+        t_ns = table["t_ns"].to_numpy()
+        inside = (t_ns >= phase["window_open_ns"]) & (t_ns <= phase["window_close_ns"])
+        wrong = differs("readings", told["readings"], int(inside.sum()))
+        for name in ("running", "waiting", "kv_usage"):
+            if name not in table.column_names:
+                continue
+            values = table[name].filter(pa.array(inside)).drop_null().to_numpy().astype(np.float64)
+            for figure, value in (("mean", np.mean), ("max", np.max)):
+                figure_told = told.get(f"{name}_{figure}")
+                if figure_told is not None:
+                    computed = float(value(values)) if values.size else None
+                    wrong += differs(f"{name}_{figure}", figure_told, computed)
+        self.found.tell("server metrics", where, wrong, f"{told['readings']} readings; its gauges recomputed")
+
+    def _isolation(self) -> None:
+        """Check that what first turns found in the cache is a deviation where it is too much (§4.7)."""
+        limit, wrong, told = self.entry["ruleset"]["isolation_cached_tokens_max"], [], []
+        listed = {one["rule"] for one in self.entry["deviations"]}
+        for name in self.entry["system"]["deployments"]:
+            measured = [
+                self.numbers.get((p["phase"], p["attempt"])) for p in self.entry["phases"]
+                if p["deployment"] == name and p["kind"] != "warmup"
+            ]  # fmt: skip
+            seen = [
+                n["first_turn_cached_tokens_max"]
+                for n in measured
+                if n and n["first_turn_cached_tokens_max"] is not None
+            ]
+            if seen and max(seen) > limit and "isolation_cached_tokens_max" not in listed:
+                wrong.append(
+                    f"first turns on {name} found {max(seen)} tokens in the cache, {limit} are allowed, "
+                    "and no deviation says so"
+                )
+            if any(measured) and not seen and self.entry["comparable"]["value"]:
+                wrong.append(
+                    f"the server of {name} does not report cached_tokens, and the result is called comparable"
+                )
+            told += [f"{max(seen):.0f} tokens at most on {name}"] if seen else []
+        self.found.tell(
+            "isolation", "run", wrong, f"cached tokens of first turns: {'; '.join(told) or 'not reported'}"
+        )

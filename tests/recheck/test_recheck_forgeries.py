@@ -1,0 +1,377 @@
+"""Honest bundles hold; forged ones, with every digest made to fit, are caught by the check that is named here."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from forging import Forgery, failed, findings, packed, unpacked
+from plugin_support import Workplace, plain_environment, pytest_command
+
+from pytest_agentperf.results.bundle import make_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+
+CAPACITY = 2
+S = 1_000_000_000
+
+
+class Bundles(NamedTuple):
+    measured: Path
+    rehearsed: Path
+    publishable: Path
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Bundles:
+    """One small system, measured over HTTP and rehearsed: two agents pass at tier 1, one at tier 2."""
+    place = Workplace(tmp_path_factory.mktemp("evidence"), tiny_dataset)
+    place.system("box", overrides={"min_window_s": 1.0})
+    for options in ((), ("--agentperf-rehearse",)):
+        done = subprocess.run(
+            pytest_command("suites/tiny", "--system=box", *options),
+            cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+    folders = sorted(place.results.glob("tiny-box-*"), key=lambda folder: folder.name.endswith("-rehearsal"))
+    paths = [place.folder / f"{name}.tar.gz" for name in ("measured", "rehearsed", "publishable")]
+    make_bundle(folders[0], paths[0])
+    make_bundle(folders[1], paths[1])
+    make_bundle(folders[0], paths[2], publishable=True)
+    return Bundles(*paths)
+
+
+@pytest.mark.parametrize("which", Bundles._fields)
+def test_honest_bundles_hold(bundles: Bundles, which: str) -> None:
+    path = getattr(bundles, which)
+    assert failed(path) == {}
+    held = {one.check for one in findings(path) if one.status == "holds"}
+    assert {
+        "manifest",
+        "assignment",
+        "pace",
+        "window",
+        "metrics",
+        "energy",
+        "verdicts",
+        "search",
+        "capacity",
+    } <= held
+    assert {"target", "published phase", "normalisation", "ruleset", "files", "flags", "isolation"} <= held
+    assert ("prefixes" in held) == (which != "rehearsed")
+
+
+def test_every_edited_byte_is_named(bundles: Bundles, tmp_path: Path) -> None:
+    files = unpacked(bundles.measured)
+    for number, name in enumerate(name for name in files if name != "manifest.json"):
+        data = bytearray(files[name])
+        data[len(data) // 2] ^= 1
+        path = packed(tmp_path / f"{number}.tar.gz", {**files, name: bytes(data)})
+        assert f"{name} is not the file that was bundled" in failed(path)["manifest"]
+    path = packed(
+        tmp_path / "less.tar.gz", {name: data for name, data in files.items() if name != "turns.parquet"}
+    )
+    assert "turns.parquet is missing" in failed(path)["manifest"]
+    path = packed(tmp_path / "more.tar.gz", {**files, "notes.txt": b"x"})
+    assert "notes.txt is not listed" in failed(path)["manifest"]
+
+
+# Forgeries of what is published
+
+
+def raised_score(f: Forgery) -> None:
+    for tier in f.tier():
+        tier["agents"] = tier["passed_max"] = 3
+
+
+def unconfirmed_as_confirmed(f: Forgery) -> None:
+    """The confirming phase of tier 1 never was: it and what came later are gone from everywhere."""
+    cut = min(p["phase"] for p in f.phase("confirm", CAPACITY))
+    f.entry["phases"] = [p for p in f.entry["phases"] if p["phase"] < cut]
+    f.events = [
+        e for e in f.events if e["event"] != "tier_finished" and e.get("result", e).get("phase", -1) < cut
+    ]
+    f.entry["tiers"] = [t for t in f.entry["tiers"] if t["tier"]["name"] == "tier1"]
+    for name in [n for n in f.files if n.split("/")[-1][:3].isdigit() and int(n.split("/")[-1][:3]) >= cut]:
+        del f.files[name]
+
+
+def failing_probe_removed(f: Forgery) -> None:
+    number = f.phase("bisect", 3)[0]["phase"]
+    f.entry["phases"] = [p for p in f.entry["phases"] if p["phase"] != number]
+    f.events = [e for e in f.events if e.get("result", e).get("phase") != number]
+    for name in [n for n in f.files if n.split("/")[-1].startswith(f"{number:03d}-")]:
+        del f.files[name]
+
+
+def failure_called_a_pass(f: Forgery) -> None:
+    for phase in f.phase("bisect", 3):
+        phase["verdicts"][0] |= {"verdict": "PASS", "violated": []}
+
+
+def better_percentile(f: Forgery) -> None:
+    for phase in f.phase("bisect", 3):
+        phase["metrics"]["output_speed_p25_tok_s"] *= 1.5
+
+
+def easier_target(f: Forgery) -> None:
+    for tier in f.tier():
+        tier["tier"]["output_speed_p25_tok_s"] = 40
+
+
+def easier_target_everywhere(f: Forgery) -> None:
+    def change(suite: dict, system: dict) -> None:  # type: ignore[type-arg]
+        suite["editions"]["first"]["tiers"]["tier1"]["output_speed_p25_tok_s"] = 77
+
+    f.configure(change)
+    for tier in f.tier():
+        tier["tier"]["output_speed_p25_tok_s"] = 77
+
+
+def fewer_accelerators(f: Forgery) -> None:
+    for tier in f.tier():
+        tier["accelerators"] = 1
+
+
+def fewer_accelerators_everywhere(f: Forgery) -> None:
+    def change(suite: dict, system: dict) -> None:  # type: ignore[type-arg]
+        system["deployments"]["main"]["allocated_accelerators"] = 1
+
+    f.configure(change)
+    fewer_accelerators(f)
+
+
+def more_per_megawatt(f: Forgery) -> None:
+    for tier in f.tier():
+        tier["normalisation"]["agents"]["per_mw"] *= 2
+
+
+def metrics_of_another_phase(f: Forgery) -> None:
+    other = f.phase("ramp", CAPACITY)[0]
+    for tier in f.tier():
+        tier |= {"metrics": other["metrics"], "energy": other["energy"]}
+
+
+def another_configuration(f: Forgery) -> None:
+    def change(suite: dict, system: dict) -> None:  # type: ignore[type-arg]
+        system["deployments"]["main"]["serving"]["version"] = "2.0"
+
+    f.configure(change, journal=False)
+
+
+def another_configuration_everywhere(f: Forgery) -> None:
+    def change(suite: dict, system: dict) -> None:  # type: ignore[type-arg]
+        system["deployments"]["main"]["serving"]["version"] = "2.0"
+
+    f.configure(change)
+
+
+def hidden_deviation(f: Forgery) -> None:
+    for place in (f.entry, f.begun):
+        place["deviations"] = [one for one in place["deviations"] if one["rule"] != "min_window_s"]
+
+
+def called_comparable(f: Forgery) -> None:
+    f.entry["comparable"] = {"value": True, "reasons": []}
+
+
+def another_nonce(f: Forgery) -> None:
+    f.entry["seeds"]["nonce"] = f.begun["nonce"] = "0" * 32
+
+
+# Forgeries of records
+
+
+def dropped_slow_requests(f: Forgery) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        # Its last requests are missed in another way.
+        inside = frame[frame.in_window & frame.duplicated("agent", keep="last")]
+        slowest = (inside.t_first_ns - inside.t_sent_ns).astype("int64").nlargest(1).index
+        return frame.drop(slowest)
+
+    f.change_records("bisect", 3, change)
+
+
+def dropped_last_requests(f: Forgery) -> None:
+    """From its second one in the window on, an agent's requests are gone: none is missing between two others."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        second = frame[frame.in_window & (frame.agent == 0)].t_sent_ns.iloc[1]
+        return frame[(frame.agent != 0) | (frame.t_sent_ns < second)]
+
+    f.change_records("bisect", 3, change)
+
+
+def dropped_agent(f: Forgery) -> None:
+    f.change_records("bisect", 3, lambda frame: frame[frame.agent != 2])
+
+
+def shorter_window(f: Forgery) -> None:
+    for phase in f.phase("bisect", 3):
+        phase["window_close_ns"] -= 100_000_000
+    _mark_again(f)
+
+
+def later_window(f: Forgery) -> None:
+    for phase in f.phase("bisect", 3):
+        phase["window_open_ns"] += 100_000_000
+    _mark_again(f)
+
+
+def _mark_again(f: Forgery) -> None:
+    phase = f.phase("bisect", 3)[0]
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["in_window"] = frame.t_sent_ns.between(phase["window_open_ns"], phase["window_close_ns"] - 1)
+        return frame
+
+    f.change_records("bisect", 3, change)
+
+
+def marked_out_of_window(f: Forgery) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[frame[frame.in_window].index[0], "in_window"] = False
+        return frame
+
+    f.change_records("bisect", 3, change)
+
+
+def reused_prefix(f: Forgery) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[frame.ordinal == 1, "prefix_head"] = frame[frame.ordinal == 0].prefix_head.iloc[0]
+        return frame
+
+    f.change_records("ramp", CAPACITY, change)
+
+
+def prefixes_of_another_phase(f: Forgery) -> None:
+    other = f.table(f.records("ramp", 1))
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["prefix_head"] = other.prefix_head.iloc[0]
+        return frame
+
+    f.change_records("ramp", CAPACITY, change)
+
+
+def easier_trajectories(f: Forgery) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["trajectory"] = frame.trajectory.iloc[0]
+        return frame
+
+    f.change_records("bisect", 3, change)
+
+
+def earlier_tokens(f: Forgery) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["t_first_ns"] = frame.t_sent_ns + 1_000
+        return frame
+
+    f.change_records("bisect", 3, change)
+
+
+def more_tokens(f: Forgery) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame["output_tokens"] *= 2
+        return frame
+
+    f.change_records("bisect", 3, change)
+
+
+def shifted_records(f: Forgery) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        for name in ("t_sent_ns", "t_first_ns", "t_last_ns", "t_end_ns"):
+            frame[name] -= 200_000_000
+        return frame
+
+    f.change_records("bisect", 3, change)
+    _mark_again(f)
+
+
+def records_of_another_phase(f: Forgery) -> None:
+    f.put(f.records("bisect", 3), f.table(f.records("ramp", CAPACITY)))
+
+
+def swapped_power(f: Forgery) -> None:
+    one, other = (f.phase(*which)[0]["power"]["samples"] for which in (("confirm", CAPACITY), ("bisect", 3)))
+    f.files[one], f.files[other] = f.files[other], f.files[one]
+
+
+def lower_power(f: Forgery) -> None:
+    name = f.phase("confirm", CAPACITY)[0]["power"]["samples"]
+    frame = f.table(name)
+    frame["energy_j"] *= 0.5
+    f.put(name, frame)
+
+
+def missing_power(f: Forgery) -> None:
+    name = f.phase("confirm", CAPACITY)[0]["power"]["samples"]
+    frame = f.table(name)
+    f.put(name, frame[frame.device != frame.device.iloc[0]])
+
+
+def fewer_turns(f: Forgery) -> None:
+    frame = f.table("turns.parquet")
+    f.put("turns.parquet", frame[frame.turn == 0])
+
+
+FORGERIES: dict[Callable[[Forgery], None], str] = {
+    raised_score: "capacity",
+    unconfirmed_as_confirmed: "capacity",
+    failing_probe_removed: "search",
+    failure_called_a_pass: "verdicts",
+    better_percentile: "metrics",
+    easier_target: "target",
+    easier_target_everywhere: "digests",
+    fewer_accelerators: "target",
+    fewer_accelerators_everywhere: "digests",
+    more_per_megawatt: "normalisation",
+    metrics_of_another_phase: "published phase",
+    another_configuration: "configuration",
+    another_configuration_everywhere: "digests",
+    hidden_deviation: "ruleset",
+    called_comparable: "flags",
+    another_nonce: "prefixes",
+    dropped_slow_requests: "assignment",
+    dropped_last_requests: "load until the end",
+    dropped_agent: "assignment",
+    shorter_window: "window",
+    later_window: "window",
+    marked_out_of_window: "records",
+    reused_prefix: "prefixes",
+    prefixes_of_another_phase: "prefixes",
+    easier_trajectories: "assignment",
+    earlier_tokens: "metrics",
+    more_tokens: "tokens",
+    shifted_records: "pace",
+    records_of_another_phase: "records",
+    swapped_power: "energy",
+    lower_power: "energy",
+    missing_power: "energy",
+    fewer_turns: "assignment",
+}
+
+
+@pytest.mark.parametrize(
+    ("forge", "check"), FORGERIES.items(), ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_forgery_is_caught_by_name(
+    bundles: Bundles, tmp_path: Path, forge: Callable[[Forgery], None], check: str
+) -> None:
+    forgery = Forgery(bundles.measured)
+    forge(forgery)
+    found = failed(forgery.write(tmp_path / "forged.tar.gz"))
+    assert "manifest" not in found
+    assert "files" not in found
+    assert "journal" not in found
+    assert check in found, found
+
+
+def test_the_forger_alone_changes_nothing(bundles: Bundles, tmp_path: Path) -> None:
+    for path in bundles:
+        assert failed(Forgery(path).write(tmp_path / path.name)) == {}

@@ -1,0 +1,105 @@
+"""The verifier shares no code with what it checks, and finds a defect of that code."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from forging import failed
+from virtual_system import SHAPES, Watch, demo_set, settings_for
+
+import pytest_agentperf.recheck
+from pytest_agentperf.core import device_energy, metrics, search
+from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
+from pytest_agentperf.rehearsal import rehearsed_run
+from pytest_agentperf.results.artifact import store_phase, write_leaderboard
+from pytest_agentperf.results.bundle import make_bundle
+from pytest_agentperf.results.entry import build_entry
+from pytest_agentperf.results.turns_file import keep_turns
+
+if TYPE_CHECKING:
+    from pytest_agentperf.deployed import PhaseRun
+
+PACKAGE = Path(pytest_agentperf.recheck.__file__).parent
+MAY_IMPORT = {"numpy", "pyarrow"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_it_imports_nothing_of_what_it_checks(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names = [node.module or ""]
+        for name in names:
+            ours = name.split(".")[:2] == ["pytest_agentperf", "recheck"]
+            assert ours or name.split(".")[0] in {*MAY_IMPORT, *sys.stdlib_module_names} - {"importlib"}, name
+
+
+class _Stored(Watch):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def phase_finished(self, run: PhaseRun) -> PhaseResult:
+        return store_phase(
+            self.folder, run.result, run.columns, *run.sampled, server=run.server, rehearsal=True
+        )
+
+
+def rehearsed_bundle(folder: Path) -> Path:
+    """Rehearse a search in this process and bundle it."""
+    settings = settings_for(SHAPES[0], nonce="evidence")
+    with rehearsed_run(settings, _Stored(folder), tabulate=demo_set) as run:
+        result = run.measure("tier1")
+        assert run.state.begun is not None
+        keep_turns(folder, run.dataset.tool_delays_ns, rehearsal=True)
+        entry = build_entry(
+            settings,
+            begun=run.state.begun,
+            tiers=[result],
+            phases=run.phases,
+            request_parameters=run.request_parameters,
+            power_sources=run.power_sources,
+            simulated=True,
+        ).model_copy(update={"rehearsal": True})
+    write_leaderboard(folder, Leaderboard(created_utc="2026-01-01T00:00:00+00:00", entries=(entry,)))
+    path = folder.with_suffix(".tar.gz")
+    make_bundle(folder, path)
+    return path
+
+
+def test_a_rehearsal_with_tool_delays_and_many_trajectories_holds(tmp_path: Path) -> None:
+    assert failed(rehearsed_bundle(tmp_path / "run")) == {}
+
+
+def test_a_defect_in_percentiles_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        metrics, "percentile", lambda values, percent: float(np.percentile(values, percent - 1))
+    )
+    assert "metrics" in failed(rehearsed_bundle(tmp_path / "run"))
+
+
+def test_a_defect_in_throughput_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = metrics.tokens_within
+    monkeypatch.setattr(metrics, "tokens_within", lambda *a, **k: right(*a, **k) * 1.01)
+    assert {"metrics", "normalisation"} <= failed(rehearsed_bundle(tmp_path / "run")).keys()
+
+
+def test_a_defect_in_energy_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = device_energy.Curve.at
+    monkeypatch.setattr(
+        device_energy.Curve, "at", lambda self, t_ns: right(self, np.asarray(t_ns) + 5_000_000)
+    )
+    assert "energy" in failed(rehearsed_bundle(tmp_path / "run"))
+
+
+def test_a_defect_in_the_search_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search._TierSearch, "_step", lambda self, n: 3)
+    assert {"search", "capacity"} & failed(rehearsed_bundle(tmp_path / "run")).keys()

@@ -1,0 +1,174 @@
+"""Bundles: whole or not at all, the same bytes from the same run, and without names where they are to be published."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+from plugin_support import Workplace, plain_environment, pytest_command
+
+from pytest_agentperf.cli import main
+from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.results.bundle import make_bundle
+from pytest_agentperf.sim.process import SimServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST, USER, SECRET_PLACE = "node17.lab.example", "mallory", "/srv/mallory/weights/v4"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
+    """A run whose configuration names a host, a user and paths."""
+    from plugin_support import ENGINE, MODEL
+
+    place = Workplace(tmp_path_factory.mktemp("bundle"), tiny_dataset)
+    with SimServer(EngineConfig.model_validate(ENGINE), model=MODEL) as server:
+        place.system("box", endpoint={"url": server.url}, expected={"tier1": 1})
+        path = place.folder / "systems" / "box.yaml"
+        text = path.read_text(encoding="utf-8").replace(
+            "framework: sim",
+            "framework: sim\n      workers:\n      - role: aggregated\n        count: 1\n"
+            "        accelerators_each: 1\n"
+            f"        command: serve --model {SECRET_PLACE} --host {HOST} --log {USER}@{HOST}\n",
+        )
+        path.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            pytest_command("suites/tiny", "--system=box", "--agentperf-tier=tier1"),
+            cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    folder = place.run_folder("box")
+    (folder / "logs").mkdir()
+    (folder / "logs" / "main-0.log").write_text(f"prompt of {USER}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def folder(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return shutil.copytree(run_folder, tmp_path / "run")
+
+
+def names(path: Path) -> list[str]:
+    with tarfile.open(path) as archive:
+        return archive.getnames()
+
+
+def test_everything_of_a_run_is_in_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", str(folder)]) == 0
+    path = folder.with_name("run.agentperf.tar.gz")
+    assert str(path) in capsys.readouterr().out
+    found = names(path)
+    assert found[0] == "manifest.json"
+    inside = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    made = {
+        "manifest.json",
+        "environment.json",
+        *(f"configuration/{n}.json" for n in ("suite", "system", "ruleset")),
+    }
+    assert set(found) == inside | made
+    assert main(["verify", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "✓ phase 1 (ramp, 1 agents): metrics:" in said
+    assert "run.agentperf.tar.gz holds, as far as it can be checked:" in said
+    assert main(["verify", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["fails"], told["publishable"]) == (0, False)
+    assert {one["status"] for one in told["findings"]} == {"holds", "not checkable"}
+
+
+def test_equal_runs_give_equal_bytes(folder: Path, tmp_path: Path) -> None:
+    make_bundle(folder, tmp_path / "one.tar.gz")
+    shutil.copytree(folder, tmp_path / "copy")
+    make_bundle(tmp_path / "copy", tmp_path / "other.tar.gz")
+    assert (tmp_path / "one.tar.gz").read_bytes() == (tmp_path / "other.tar.gz").read_bytes()
+
+
+def test_no_file_is_overwritten(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one.tar.gz"
+    path.write_bytes(b"precious")
+    with pytest.raises(ConfigError, match="it exists already"):
+        make_bundle(folder, path)
+    assert path.read_bytes() == b"precious"
+
+
+def test_all_that_is_missing_or_damaged_is_named(folder: Path, tmp_path: Path) -> None:
+    records = sorted((folder / "requests").iterdir())
+    records[0].unlink()
+    records[1].write_bytes(b"PAR1")
+    (folder / "turns.parquet").write_bytes(b"PAR1")
+    (folder / "logs" / "elsewhere.log").symlink_to("/etc/hostname")
+    with pytest.raises(ConfigError) as caught:
+        make_bundle(folder, tmp_path / "one.tar.gz")
+    said = str(caught.value)
+    assert f"requests/{records[0].name}: No such file" in said
+    assert f"requests/{records[1].name}: it is not the file that was measured" in said
+    assert "turns.parquet: " in said
+    assert "logs/elsewhere.log: it is a link" in said
+    assert not (tmp_path / "one.tar.gz").exists()
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "turns.parquet"])
+def test_what_it_takes_to_check_a_run_must_be_there(folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ConfigError, match=f"{name}: No such file"):
+        make_bundle(folder, tmp_path / "one.tar.gz")
+
+
+def test_a_folder_without_a_leaderboard_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", str(tmp_path)]) == 2
+    assert "it has no leaderboard" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path / "none")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def everything_in(path: Path) -> str:
+    """Return all texts of a bundle, those in tables included."""
+    texts = []
+    with tarfile.open(path) as archive:
+        for member in archive:
+            data = archive.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name.endswith(".parquet"):
+                texts.append(str(pq.read_table(io.BytesIO(data)).to_pydict()))
+            else:
+                texts.append(data.decode())
+            texts.append(member.name)
+    return "\n".join(texts)
+
+
+def test_the_publishable_variant_names_no_host_user_or_path(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, path = tmp_path / "whole.tar.gz", tmp_path / "published.tar.gz"
+    make_bundle(folder, whole)
+    command = ["bundle", str(folder), "-o", str(path), "--publishable", "--hide", HOST, "--hide", USER]
+    assert main(command) == 0
+    planted = (
+        HOST,
+        USER,
+        SECRET_PLACE,
+        str(folder.parents[1]),
+        "/suites/tiny",
+        "/systems/box.yaml",
+        "prompt of",
+    )
+    secret, published = everything_in(whole), everything_in(path)
+    for text in (HOST, USER, SECRET_PLACE, "/suites/tiny", "/systems/box.yaml", "prompt of"):
+        assert text in secret
+    for text in planted:
+        assert text not in published, text
+    assert "left out: logs/main-0.log: what servers wrote" in capsys.readouterr().out
+    # The disclosure stays.
+    assert "serve --model <path> --host host-" in published
+    assert "a test" in published
+    assert main(["verify", str(path)]) == 0
+    assert "✗" not in capsys.readouterr().out
