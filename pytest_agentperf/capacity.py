@@ -366,6 +366,7 @@ class CapacityRun:
                     on_status=self._observer.phase_status,
                     spent=spent,
                     stop=self._stop,
+                    wanted=tier,
                 )
             run = run._replace(result=self._observer.phase_finished(run))
         except BaseException as error:

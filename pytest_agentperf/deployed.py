@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pytest_agentperf.core.client_error import ClientError, chunks_per_s
+from pytest_agentperf.core.early_stop import EarlyStop
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import NOTHING_KEPT
 from pytest_agentperf.core.leaderboard import PhaseResult
@@ -16,10 +17,11 @@ from pytest_agentperf.core.phase_numbers import phase_numbers
 from pytest_agentperf.core.phase_status import status_of
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.server_metrics import summarise
+from pytest_agentperf.core.steady_start import steady_starts
 from pytest_agentperf.core.token_check import TokenVerification
-from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, judge
+from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.interruption import Interrupted, StopRequest
-from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons
+from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import AnswerCheck, BlockingClock, LoadPool, Server, ServerMetrics
     from pytest_agentperf.core.server_metrics import ServerSeries
     from pytest_agentperf.core.slo import SloTier
+    from pytest_agentperf.core.steady_start import TurnLoad
     from pytest_agentperf.power.metering import Metering, Sampled
 
 NS_PER_S = 1_000_000_000
@@ -72,6 +75,7 @@ class Deployed:
         open_metering: Callable[[], Metering],
         clock: BlockingClock,
         trajectories: Sequence[str] = (),
+        turn_loads: Callable[[], Mapping[str, Sequence[TurnLoad]]] = dict,
         metering: Metering | None = None,
         server_metrics: ServerMetrics | None = None,
         calibrate: Callable[[Any, int, float], Calibration] | None = None,
@@ -83,6 +87,7 @@ class Deployed:
         """`metering`: one that is open already, to begin with; `open_metering` makes those that follow it.
 
         `calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none.
+        `turn_loads()` weighs every turn of the trajectories, for agents that begin in their midst.
         `still_works()` asks the server for a short answer, without any load; False if it fails at that, too.
         """
         self.name = name
@@ -97,6 +102,7 @@ class Deployed:
         self._open_pool = open_pool
         self._open_metering = open_metering
         self._trajectories = tuple(trajectories)
+        self._turn_loads = turn_loads
         self._clock = clock
         self._server_metrics = server_metrics
         self._measure_client = calibrate
@@ -152,9 +158,11 @@ class Deployed:
         on_status: Callable[[PhaseStatus], None],
         spent: Callable[[int], bool],
         stop: StopRequest | None = None,
+        wanted: str | None = None,
     ) -> PhaseRun:
         """Let the server drain, run one phase to its own drained end, and judge it.
 
+        `wanted`: the tier that it is run for; with an error rate it ends once that one's verdict is certain.
         `crashed_before`: the server crashed at this N in an earlier attempt. `spent(tokens)` is asked throughout;
         once True the phase is broken off with BudgetSpent; at the request of `stop`, with Interrupted.
         """
@@ -163,6 +171,10 @@ class Deployed:
         metering = self.metering
         stop = stop or StopRequest()
         state: Phase | None = None
+        judged = () if warmup else tiers
+        early = None
+        if judged and rules.error_rate is not None:
+            early = EarlyStop(judged, rules, wanted=wanted)
         metering.start()
         try:
             if self._server_metrics is not None:
@@ -175,7 +187,7 @@ class Deployed:
                 n_agents, StopRule.for_warmup(rules) if warmup else StopRule.from_ruleset(rules), start_ns
             )
             with stop.heeded():
-                tokens = self._follow(pool, state, kind, on_status, spent, stop)
+                tokens = self._follow(pool, state, kind, on_status, spent, stop, early)
             columns = pool.stop_phase()
             load = dict(pool.describe())
         except LoadError as error:
@@ -203,7 +215,6 @@ class Deployed:
             finally:
                 sampled = metering.stop()
         now_ns = self._clock.now_ns()
-        judged = () if warmup else tiers
         numbers = phase_numbers(columns, state, rules, judged, now_ns=now_ns)
         open_ns, close_ns, metrics = numbers.open_ns, numbers.close_ns, numbers.metrics
         invalid = tuple(invalid_reasons(columns, load, idle, rules, self.server, self._still_works))
@@ -239,13 +250,13 @@ class Deployed:
             load=LoadReport.model_validate(load),
             invalid=invalid,
             verdicts=tuple(
-                _judge(
+                verdict_of(
                     tier,
                     metrics,
                     invalid,
                     timed_out=timed_out,
-                    n_agents=n_agents,
-                    crashed_before=crashed_before,
+                    crashed_at=n_agents if crashed_before else None,
+                    early=early,
                 )
                 for tier in judged
             ),
@@ -265,9 +276,22 @@ class Deployed:
             trajectories=self._trajectories,
             failure_wait_ns=round(self.settings.ruleset.failure_wait_s * NS_PER_S),
             tool_delay_cap_ns=round(self.settings.ruleset.tool_delay_max_s * NS_PER_S),
+            begin_at=self._begin_at(kind, n_agents),
             keep=NOTHING_KEPT
             if self._answer_check is None or kind in ("warmup", "accuracy")
             else self._answer_check.keep_rule(n_agents),
+        )
+
+    def _begin_at(self, kind: PhaseKind, n_agents: int) -> tuple[tuple[str, int], ...]:
+        if self.settings.ruleset.agents_begin == "first_turn" or kind == "warmup":
+            return ()
+        speeds = [tier.output_speed_p25_tok_s for tier in self.settings.tiers.values()]
+        return steady_starts(
+            self.settings.seed,
+            n_agents,
+            self._turn_loads(),
+            output_speed_tok_s=min(speeds),
+            tool_delay_max_s=self.settings.ruleset.tool_delay_max_s,
         )
 
     def _follow(
@@ -278,6 +302,7 @@ class Deployed:
         on_status: Callable[[PhaseStatus], None],
         spent: Callable[[int], bool],
         stop: StopRequest,
+        early: EarlyStop | None = None,
     ) -> int:
         tokens = failures = 0
         ttft_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
@@ -287,6 +312,9 @@ class Deployed:
             events = pool.poll(self._poll_s)
             now_ns = self._clock.now_ns()
             stage = state.update(events, now_ns)
+            if early is not None and stage is not Stage.DRAIN:
+                early.watch(state, pool.look, now_ns)
+                stage = state.stage
             if stage is Stage.WINDOW and before is not Stage.WINDOW:
                 # Only answers from the steady state are shown, as only they can decide.
                 ttft_s.clear()
@@ -408,22 +436,3 @@ class Deployed:
 
 def _power_of_two(least: int) -> int:
     return 1 << (least - 1).bit_length()
-
-
-def _judge(
-    tier: SloTier,
-    metrics: PhaseMetrics | None,
-    invalid: tuple[InvalidReason, ...],
-    *,
-    timed_out: bool,
-    n_agents: int,
-    crashed_before: bool,
-) -> TierVerdict:
-    if crashed_before and any(reason.code == "server_crashed" for reason in invalid):
-        return TierVerdict(
-            tier=tier.name,
-            verdict=Verdict.FAIL,
-            violated=("survival",),
-            reason=f"the server crashed again at {n_agents} agents",
-        )
-    return judge(tier, metrics, invalid=invalid, timed_out=timed_out)

@@ -9,16 +9,18 @@ from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.dataset import open_dataset, prepare_dataset
 from pytest_agentperf.dataset.default import make_available
+from pytest_agentperf.dataset.estimate import turn_loads
 from pytest_agentperf.load.private_folder import PrivateFolder
 from pytest_agentperf.load.segment_writer import SegmentWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from pytest_agentperf.config.suite import HistoryReasoning
     from pytest_agentperf.core.ports import TrajectorySource
+    from pytest_agentperf.core.steady_start import TurnLoad
     from pytest_agentperf.core.trajectory import Trajectory
     from pytest_agentperf.dataset import PreparedDataset
 
@@ -66,6 +68,7 @@ class EncodedDataset:
                     on_progress=encoding.progress,
                 )
                 encoding.finish()
+            self.turn_loads: Mapping[str, Sequence[TurnLoad]] = encoding.turn_loads
         except BaseException:
             self.close()
             raise
@@ -104,8 +107,10 @@ class _Encoding:
         self._writer = writer
         self._paced = paced
         self._done, self._total = 0, len(source.ids())
+        self.turn_loads: dict[str, Sequence[TurnLoad]] = {}
 
     def take(self, trajectory: Trajectory) -> None:
+        self.turn_loads[trajectory.id] = turn_loads(trajectory)
         try:
             self._writer.add(trajectory)
         except OSError as error:

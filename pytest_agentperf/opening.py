@@ -236,6 +236,7 @@ class Opening:
             open_metering=self._open_metering,
             metering=self._metering,
             trajectories=dataset.prepared.ids,
+            turn_loads=lambda: dataset.turn_loads,
             clock=self._clock,
             server_metrics=ScrapedMetrics(server.open_metrics),
             calibrate=partial(_calibrate, dataset.prepared.ids, settings.ruleset.calibration_s),

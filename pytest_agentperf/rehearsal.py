@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.config.engine import EngineConfig
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.config.system import Deployment
+    from pytest_agentperf.core.answers_so_far import AnswersSoFar
     from pytest_agentperf.core.kept import KeptAnswer
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
     from pytest_agentperf.core.records import RequestColumns
@@ -101,6 +102,7 @@ def open_rehearsed(
         open_pool=lambda: VirtualPool(clock, client, dataset.table),
         open_metering=lambda: Metering(sampler, n_accelerators=accelerators),
         trajectories=dataset.prepared.ids,
+        turn_loads=dataset.table.turn_loads,
         clock=clock,
         # Once a second, as a server is asked, would cost a tenth of all time in long windows.
         server_metrics=EngineMetrics(client, clock, interval_s=max(1.0, rules.min_window_s / 120)),
@@ -222,6 +224,11 @@ class VirtualPool:
         with _uncollected():
             self._clock.sleep(timeout_s)
         return self.driver.take_events()
+
+    def look(self) -> AnswersSoFar:
+        """Return the requests that have ended since the last look, and those under way."""
+        assert self.driver is not None
+        return self.driver.look()
 
     def close_window(self, close_ns: int) -> None:
         """Tell the driver."""

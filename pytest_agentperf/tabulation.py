@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_agentperf.core.token_table import PREFIX_TOKENS, TokenTable, TurnTokens
 from pytest_agentperf.dataset import open_dataset, prepare_dataset
 from pytest_agentperf.dataset.default import make_available
-from pytest_agentperf.dataset.estimate import prompt_bytes
+from pytest_agentperf.dataset.estimate import BYTES_PER_TOKEN, prompt_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.trajectory import Trajectory
     from pytest_agentperf.dataset import PreparedDataset
 
-_BYTES_PER_TOKEN = 4
 _PROGRESS_EVERY = 50
 
 
@@ -70,7 +69,7 @@ class _Tabulating:
             self.estimated += len(prompts) - len(counted)
             sizes = prompt_bytes(trajectory)
             counted = [
-                -(-size // _BYTES_PER_TOKEN) if tokens is None else tokens
+                -(-size // BYTES_PER_TOKEN) if tokens is None else tokens
                 for tokens, size in zip(prompts, sizes, strict=True)
             ]
         self.turns[trajectory.id] = tuple(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.core.verdict import InvalidReason
+from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, certain, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pytest_agentperf.core.early_stop import EarlyStop
+    from pytest_agentperf.core.metrics import PhaseMetrics
     from pytest_agentperf.core.ports import Server
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.ruleset import Ruleset
+    from pytest_agentperf.core.slo import SloTier
 
 SERVER_GONE_CODES = frozenset({"server_crashed", "network_failed"})
 """Reasons after which the server has to be brought back, or waited for."""
@@ -77,3 +80,38 @@ def _server_state(server: Server, columns: RequestColumns, still_works: Callable
     if state == "alive" and still_works is not None and columns.failed[last].all() and not still_works():
         return "dead"
     return state
+
+
+def verdict_of(
+    tier: SloTier,
+    metrics: PhaseMetrics | None,
+    invalid: tuple[InvalidReason, ...],
+    *,
+    timed_out: bool,
+    crashed_at: int | None,
+    early: EarlyStop | None,
+) -> TierVerdict:
+    """Return what a phase says of a tier.
+
+    `crashed_at`: the server crashed at that number of agents in an earlier attempt; `early` has the verdicts where a
+    ruleset states an error rate.
+    """
+    if crashed_at is not None and any(reason.code == "server_crashed" for reason in invalid):
+        return TierVerdict(
+            tier=tier.name,
+            verdict=Verdict.FAIL,
+            violated=("survival",),
+            reason=f"the server crashed again at {crashed_at} agents",
+        )
+    judged = judge(tier, metrics, invalid=invalid, timed_out=timed_out)
+    if early is None:
+        return judged
+    decision = early.decisions.get(tier.name)
+    if decision is not None and metrics is None and not invalid:
+        return TierVerdict(
+            tier=tier.name,
+            verdict=decision.verdict,
+            violated=decision.violated,
+            reason="most agents waited for their first answers for longer than the target until the phase was cut",
+        )
+    return certain(judged, decision)

@@ -28,6 +28,7 @@ class Agent:
 
     __slots__ = (
         "_attempt",
+        "_begin_at",
         "_delays",
         "_failure_wait_ns",
         "_last_turn",
@@ -52,8 +53,12 @@ class Agent:
         failure_wait_ns: int,
         phase: int,
         attempt: int,
+        begin_at: tuple[str, int] | None = None,
     ) -> None:
-        """`tool_delays_ns(trajectory)` gives the delay after each of its turns; its length is their number."""
+        """`tool_delays_ns(trajectory)` gives the delay after each of its turns; its length is their number.
+
+        `begin_at`: a trajectory and the turn in it at which to begin, before the assigned ones.
+        """
         self.id = id_
         self.completed = 0
         self.wake_ns = 0
@@ -63,6 +68,7 @@ class Agent:
         self._trajectories = trajectories
         self._tool_delays_ns = tool_delays_ns
         self._failure_wait_ns = failure_wait_ns
+        self._begin_at = begin_at
         self._trajectory = ""
         self._ordinal = -1
         self._turn = 0
@@ -70,11 +76,18 @@ class Agent:
         self._delays: Sequence[int] = ()
         self._waiting = False
 
+    @property
+    def ordinal(self) -> int:
+        """Return the number of the trajectory it works on, from 0."""
+        return self._ordinal
+
     def start(self) -> RequestKey:
         """Begin the first trajectory: return the request to send now."""
         if self._ordinal >= 0:
             raise RuntimeError(f"agent {self.id} was started twice")
-        return self._begin_next()
+        if self._begin_at is None:
+            return self._begin(next(self._trajectories), 0)
+        return self._begin(*self._begin_at)
 
     def answered(self, answer: Answer) -> RequestKey | None:
         """Take the end of the last request; return the one to send now, or None to wait until `wake_ns`."""
@@ -85,7 +98,7 @@ class Agent:
         if turn == self._last_turn:
             self.completed += 1
             if answer.failure is None:
-                return self._begin_next()
+                return self._begin(next(self._trajectories), 0)
         if answer.failure is not None and delay_ns < self._failure_wait_ns:
             delay_ns = self._failure_wait_ns
         if delay_ns == 0:
@@ -103,16 +116,16 @@ class Agent:
 
     def _advance(self) -> RequestKey:
         if self._turn == self._last_turn:
-            return self._begin_next()
+            return self._begin(next(self._trajectories), 0)
         self._turn = turn = self._turn + 1
         return _make(RequestKey, (self._phase, self._attempt, self.id, self._ordinal, self._trajectory, turn))
 
-    def _begin_next(self) -> RequestKey:
-        self._trajectory = trajectory = next(self._trajectories)
+    def _begin(self, trajectory: str, turn: int) -> RequestKey:
+        self._trajectory = trajectory
         self._delays = self._tool_delays_ns(trajectory)
         if not self._delays:
             raise ValueError(f"trajectory {trajectory!r} has no turns")
         self._last_turn = len(self._delays) - 1
         self._ordinal += 1
-        self._turn = 0
-        return RequestKey(self._phase, self._attempt, self.id, self._ordinal, trajectory, 0)
+        self._turn = turn
+        return RequestKey(self._phase, self._attempt, self.id, self._ordinal, trajectory, turn)

@@ -42,16 +42,18 @@ class StopRule:
     min_trajectories: int
     min_trajectories_per_agent: int
     phase_max_ns: int
+    drain_max_ns: int | None = None
 
     @classmethod
     def from_ruleset(cls, ruleset: Ruleset) -> StopRule:
-        """Return the rule for a measured phase."""
+        """Return the rule for a measured phase; with an error rate, `conclude` ends it."""
         return cls(
             settle_ns=_ns(ruleset.settle_s),
-            min_window_ns=_ns(ruleset.min_window_s),
+            min_window_ns=_ns(ruleset.min_window_s if ruleset.error_rate is None else ruleset.phase_max_s),
             min_trajectories=ruleset.min_trajectories,
             min_trajectories_per_agent=ruleset.min_trajectories_per_agent,
             phase_max_ns=_ns(ruleset.phase_max_s),
+            drain_max_ns=None if ruleset.drain_max_s is None else _ns(ruleset.drain_max_s),
         )
 
     @classmethod
@@ -81,6 +83,8 @@ class PhaseSpec:
     failure_wait_ns: int
     tool_delay_cap_ns: int | None = None
     """The longest tool delay: longer ones are cut to it."""
+    begin_at: tuple[tuple[str, int], ...] = ()
+    """Where each agent's first trajectory begins: it and a turn of it. None: each at its own beginning."""
     keep: KeepRule = NOTHING_KEPT
     """Which answers are kept for a look at their text after the phase."""
 
@@ -203,10 +207,17 @@ class Phase:
             if now_ns >= deadline_ns:
                 self.timed_out = True
                 self._close(deadline_ns)
-        elif self.stage is Stage.DRAIN and events.drained:
-            self.stage = Stage.DONE
-            self.end_ns = now_ns
+        elif self.stage is Stage.DRAIN:
+            assert self.close_ns is not None
+            drain_max_ns = self.rule.drain_max_ns
+            if events.drained or (drain_max_ns is not None and now_ns >= self.close_ns + drain_max_ns):
+                self.stage = Stage.DONE
+                self.end_ns = now_ns
         return self.stage
+
+    def conclude(self, now_ns: int) -> None:
+        """Close the window now: what it says is certain."""
+        self._close(now_ns)
 
     def _close(self, close_ns: int) -> None:
         if self.open_ns is None or self.open_ns >= close_ns:
@@ -221,8 +232,8 @@ class Phase:
             return None
         if self.completions < self.rule.min_trajectories or self.agents_short_of_quota:
             return None
-        enough_ns = sorted(self._completion_times)[self.rule.min_trajectories - 1]
-        return max(self.open_ns + self.rule.min_window_ns, enough_ns, *self._quota_times, 0)
+        enough_ns = sorted(self._completion_times)[: self.rule.min_trajectories][-1:]
+        return max(self.open_ns + self.rule.min_window_ns, *enough_ns, *self._quota_times, 0)
 
 
 def stagger_ns(n_agents: int, ruleset: Ruleset) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_agentperf.core.answers_so_far import AnswersSoFar
     from pytest_agentperf.core.journal import Event
     from pytest_agentperf.core.kept import KeepRule, KeptAnswer
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
@@ -25,6 +26,14 @@ class Cancellable(Protocol):
 
     def cancel(self) -> None:
         """Call it off; afterwards its callback does not run."""
+
+
+class InFlight(Cancellable, Protocol):
+    """A request under way."""
+
+    @property
+    def t_first_ns(self) -> int | None:
+        """Return when its first token came, None as long as none has."""
 
 
 class Clock(Protocol):
@@ -50,7 +59,7 @@ class BlockingClock(Protocol):
 class InferenceClient(Protocol):
     """Sends one chat completion at a time per agent and tells how it went."""
 
-    def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> Cancellable:
+    def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> InFlight:
         """Send the request; `on_answer` runs once, after its last byte or its failure."""
 
     def close(self) -> None:
@@ -190,6 +199,9 @@ class LoadPool(Protocol):
 
     def poll(self, timeout_s: float) -> PhaseEvents:
         """Wait at most `timeout_s` and return what has happened since the last call."""
+
+    def look(self) -> AnswersSoFar:
+        """Return the requests that have ended since the last look of this phase, and those under way."""
 
     def close_window(self, close_ns: int) -> None:
         """Tell the workers when the window closed; they report when all its requests have ended."""

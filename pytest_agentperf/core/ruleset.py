@@ -6,9 +6,9 @@ A ruleset is never edited: a changed rule is a new ruleset. `aa-agentperf/2026-0
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pytest_agentperf.core.errors import ConfigError
 
@@ -38,6 +38,8 @@ class Ruleset(BaseModel):
     isolation_cached_tokens_max: int = Field(ge=0)
 
     # The phase
+    agents_begin: Literal["first_turn", "steady_state"] = "first_turn"
+    """Where agents' first trajectories begin: at their first turns, or where the steady state would find them."""
     stagger_max_s: float = Field(ge=0)
     stagger_total_s: float = Field(ge=0)
     settle_s: float = Field(ge=0)
@@ -58,7 +60,19 @@ class Ruleset(BaseModel):
     ttft_percentile: float = Field(gt=0, lt=100)
     output_speed_percentile: float = Field(gt=0, lt=100)
     error_rate: float | None = Field(default=None, gt=0, lt=1)
-    """α of verdicts with confidence; None: point estimates."""
+    """α of verdicts with confidence, which end a phase as soon as they are certain; None: point estimates."""
+    pass_window_min_s: float = Field(default=0, ge=0)
+    """What goes wrong seldom has to have had its time before PASS is certain."""
+    window_max_s: float | None = Field(default=None, gt=0)
+    """With confidence: what is not certain by then is INCONCLUSIVE. `min_window_s` is then the first look."""
+    look_factor: float | None = Field(default=None, gt=1)
+    """By how much the window has grown from one look to the next."""
+    correlation_s: float | None = Field(default=None, gt=0)
+    """Requests sent within such a time share the state of the server."""
+    settle_max_s: float | None = Field(default=None, gt=0)
+    """If the steady state does not stand so long after the last agent's start, the queue is judged as it is."""
+    drain_max_s: float | None = Field(default=None, ge=0)
+    """How long answers of a closed window are waited for; None: until all have ended."""
     token_deviation_max: float = Field(ge=0)
     token_outliers_max: float = Field(ge=0, le=1)
     """The share of sampled answers whose own token count may be off by more than `token_deviation_max`."""
@@ -99,6 +113,14 @@ class Ruleset(BaseModel):
     """The share of the energy that the source's update rate may leave in doubt."""
     power_cross_check_max: float = Field(gt=0, lt=1)
     """The share by which sampled power may differ from the energy counter."""
+
+    @model_validator(mode="after")
+    def _confidence_needs_its_rules(self) -> Self:
+        needed = ("window_max_s", "look_factor", "correlation_s")
+        missing = [name for name in needed if self.error_rate is not None and getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"with an error rate there must be {', '.join(missing)} too")
+        return self
 
 
 AA_AGENTPERF_2026_06 = Ruleset(
@@ -202,10 +224,36 @@ DEMO_1 = Ruleset(
     power_cross_check_max=0.05,
 )
 
-RULESETS: Mapping[str, Ruleset] = {ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, DEMO_1)}
+# The same workload, and verdicts at an error rate instead of three trajectories per agent: minutes instead of hours.
+CI_1 = AA_AGENTPERF_2026_06.model_copy(
+    update={
+        "id": "ci/1",
+        "official": False,
+        "agents_begin": "steady_state",
+        "stagger_max_s": 2.0,
+        "stagger_total_s": 180.0,
+        "settle_s": 180.0,
+        "settle_max_s": 900.0,
+        "min_window_s": 300.0,
+        "pass_window_min_s": 300.0,
+        "look_factor": 1.25,
+        "window_max_s": 2_400.0,
+        "correlation_s": 30.0,
+        "drain_max_s": 60.0,
+        "min_trajectories": 1,
+        "min_trajectories_per_agent": 0,
+        "error_rate": 0.004,
+    }
+)
 
-# Not to be overridden: what names the ruleset or its dataset, the percentiles that stand in the metrics' names, and
-# the error rate as long as every verdict is a point estimate.
+# What comes about seldom, as a cache that begins to thrash, is waited for.
+NIGHTLY_1 = CI_1.model_copy(update={"id": "nightly/1", "pass_window_min_s": 3_600.0, "window_max_s": 7_200.0})
+
+RULESETS: Mapping[str, Ruleset] = {
+    ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, CI_1, NIGHTLY_1, DEMO_1)
+}
+
+# Not to be overridden: what names the ruleset or its dataset, and the percentiles that stand in the metrics' names.
 _LOCKED = frozenset(
     {
         "id",
@@ -214,7 +262,6 @@ _LOCKED = frozenset(
         "dataset_digest",
         "ttft_percentile",
         "output_speed_percentile",
-        "error_rate",
     }
 )
 

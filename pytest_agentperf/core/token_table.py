@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_agentperf.core.steady_start import TurnLoad
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -40,6 +42,16 @@ class TokenTable:
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn of a trajectory."""
         return self._tool_delays_ns[trajectory]
+
+    def turn_loads(self) -> dict[str, list[TurnLoad]]:
+        """Return what every turn weighs in a steady state."""
+        return {
+            trajectory: [
+                TurnLoad(turn.prompt, turn.output, delay_ns / 1e9)
+                for turn, delay_ns in zip(turns, self._tool_delays_ns[trajectory], strict=True)
+            ]
+            for trajectory, turns in self.turns.items()
+        }
 
     def without_output(self) -> tuple[str, int] | None:
         """Return the first turn, as trajectory and number in it, whose answer's length was not recorded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -95,6 +95,27 @@ def judge(
         ttft_margin=None if ttft is None else 1 - ttft / tier.ttft_p95_s,
         reason=reason,
     )
+
+
+class Decision(NamedTuple):
+    """What is certain of a tier at a ruleset's error rate."""
+
+    verdict: Verdict
+    violated: tuple[str, ...] = ()
+
+
+def certain(judged: TierVerdict, decision: Decision | None) -> TierVerdict:
+    """Return the verdict at an error rate, from that of the point estimates: INCONCLUSIVE where none is certain."""
+    if judged.verdict is Verdict.INVALID:
+        return judged
+    if decision is None:
+        return judged.model_copy(
+            update={
+                "verdict": Verdict.INCONCLUSIVE,
+                "reason": "too near to the target to be certain within the longest window",
+            }
+        )
+    return judged.model_copy(update={"verdict": decision.verdict, "violated": decision.violated})
 
 
 def binding_constraint(verdict: TierVerdict) -> str | None:

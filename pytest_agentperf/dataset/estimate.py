@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pytest_agentperf.core.steady_start import TurnLoad
+
 if TYPE_CHECKING:
     from pytest_agentperf.core.trajectory import Trajectory
+
+BYTES_PER_TOKEN = 4
 
 
 def prompt_bytes(trajectory: Trajectory) -> list[int]:
@@ -17,6 +21,22 @@ def prompt_bytes(trajectory: Trajectory) -> list[int]:
         sum(messages[i] for i in turn.message_indices())
         + (0 if turn.tools_index is None else tool_sets[turn.tools_index])
         for turn in trajectory.turns
+    ]
+
+
+def turn_loads(trajectory: Trajectory) -> list[TurnLoad]:
+    """Return what every turn weighs in a steady state; prompts that were not counted by their bytes."""
+    turns = trajectory.turns
+    sizes = (
+        prompt_bytes(trajectory) if any(turn.prompt_tokens is None for turn in turns) else [0] * len(turns)
+    )
+    return [
+        TurnLoad(
+            -(-size // BYTES_PER_TOKEN) if turn.prompt_tokens is None else turn.prompt_tokens,
+            turn.output_tokens,
+            turn.tool_delay_ns / 1e9,
+        )
+        for turn, size in zip(turns, sizes, strict=True)
     ]
 
 

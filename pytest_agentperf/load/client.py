@@ -247,6 +247,11 @@ class Exchange:
             self.response = Response(memory, view, client.shapes)
         return self._connection.carry(self._request, self.response, self)
 
+    @property
+    def t_first_ns(self) -> int | None:
+        """Return when the first token came."""
+        return None if self.response is None else self.response.t_first_token_ns
+
     def cancel(self) -> None:
         """Call the request off: its connection closes, no answer comes."""
         self.cancelled = True

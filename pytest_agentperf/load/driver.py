@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from array import array
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from pytest_agentperf.core.agent import Agent
+from pytest_agentperf.core.answers_so_far import AnswersSoFar, UnderWay
 from pytest_agentperf.core.assignment import assigned_trajectories
 from pytest_agentperf.core.metrics import output_speed_tok_s, ttft_s
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
@@ -20,7 +21,7 @@ from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pytest_agentperf.core.ports import Cancellable, Clock, InferenceClient
+    from pytest_agentperf.core.ports import Cancellable, Clock, InferenceClient, InFlight
 
 NS_PER_S = 1e9
 
@@ -59,6 +60,7 @@ class Driver:
                     failure_wait_ns=spec.failure_wait_ns,
                     phase=spec.phase,
                     attempt=spec.attempt,
+                    begin_at=spec.begin_at[id_] if spec.begin_at else None,
                 ),
             )
             for id_ in agent_ids
@@ -68,7 +70,9 @@ class Driver:
         self.draining = self.stopped = False
         self.activations: list[Completion] = []
         self.completions: list[Completion] = []
-        self._told = 0
+        self.joining: list[_Seat] = []
+        """Agents that began in mid-trajectory and wait for their first tokens."""
+        self._told = self._looked_at = 0
         self.send_lateness_s = array("d")
         """How much later than the agent wanted each request went out: a late client lowers its own load."""
 
@@ -98,6 +102,8 @@ class Driver:
 
     def take_events(self) -> PhaseEvents:
         """Return what happened since the last call."""
+        for seat in [*self.joining]:
+            seat.join()
         activations, self.activations = self.activations, []
         completions, self.completions = self.completions, []
         answers = self.records.finish(self._told)
@@ -114,6 +120,12 @@ class Driver:
             in_flight=len(self._in_flight()),
             drained=self.drained,
         )
+
+    def look(self) -> AnswersSoFar:
+        """Return the requests that have ended since the last look, and those under way."""
+        ended = self.records.finish(self._looked_at)
+        self._looked_at += len(ended)
+        return AnswersSoFar.of(ended, [seat.under_way() for seat in self._seats if seat.sent_ns is not None])
 
     def stop(self) -> RequestColumns:
         """Call off everything and return the records of all requests that ended."""
@@ -142,8 +154,27 @@ class _Seat:
 
     def begin(self) -> None:
         """Send the first request."""
-        self._driver.activations.append(Completion(self.agent.id, self._driver.clock.now_ns()))
+        driver = self._driver
+        if driver.spec.begin_at:
+            driver.joining.append(self)
+        else:
+            driver.activations.append(Completion(self.agent.id, driver.clock.now_ns()))
         self._send(self.agent.start())
+
+    def join(self, answer: Answer | None = None) -> None:
+        """Count the agent in once its first token came: in a steady state its context would be in the cache."""
+        t_ns = self._t_first_ns() if answer is None else answer.t_first_ns or answer.t_end_ns
+        if t_ns is not None:
+            self._driver.joining.remove(self)
+            self._driver.activations.append(Completion(self.agent.id, t_ns))
+
+    def under_way(self) -> UnderWay:
+        """Return the request in flight."""
+        assert self.sent_ns is not None
+        return UnderWay(self.agent.id, self.agent.ordinal, self.sent_ns, self._t_first_ns())
+
+    def _t_first_ns(self) -> int | None:
+        return cast("InFlight", self.pending).t_first_ns
 
     def call_off(self) -> None:
         """End the request or the wait."""
@@ -169,6 +200,8 @@ class _Seat:
             return
         self.pending = self.sent_ns = None
         driver.records.add(self._key, answer)
+        if driver.joining and self in driver.joining:
+            self.join(answer)
         agent = self.agent
         before = agent.completed
         key = agent.answered(answer)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import execnet
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.core.answers_so_far import AnswersSoFar
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import KeptAnswer
 from pytest_agentperf.core.phase import PhaseEvents
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # A worker imports the package, and may load a tokenizer.
 _READY_TIMEOUT_S = 120.0
 _RECORDS_TIMEOUT_S = 120.0
+_LOOK_TIMEOUT_S = 30.0
 # What a worker is planned to carry: under half of what a core of 2.5 GHz was measured to hold (docs/load-engine.md).
 _CHUNKS_PER_WORKER_S = 30_000
 # Time for the frames to reach every worker before the first agent starts.
@@ -66,6 +68,8 @@ class LocalPool:
         self._frames: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._group = execnet.Group()
         self._workers: list[_Worker] = []
+        self._overtaken: list[tuple[int, Any]] = []
+        """Frames that came while others were waited for."""
         self._health: list[Mapping[str, float]] = []
         self._kept: list[KeptAnswer] = []
         try:
@@ -121,7 +125,7 @@ class LocalPool:
         `urls`: endpoints to use in this phase instead of the configured one, spread over the workers. Raises
         LoadError if a worker does not start, LoadLimitError if this machine's limits do not carry so many agents.
         """
-        self._health, self._kept = [], []
+        self._health, self._kept, self._overtaken = [], [], []
         # A full collection takes tens of milliseconds, perhaps on a worker's core.
         gc.collect()
         gc.freeze()
@@ -143,7 +147,7 @@ class LocalPool:
         while True:
             left_s = (deadline_ns - monotonic_ns()) / NS_PER_S
             try:
-                number, frame = self._next(max(0.0, left_s))
+                number, frame = self._overtaken.pop(0) if self._overtaken else self._next(max(0.0, left_s))
             except queue.Empty:
                 break
             if frame[0] != "events":
@@ -162,6 +166,25 @@ class LocalPool:
             in_flight=sum(worker.in_flight for worker in self._workers),
             drained=all(worker.drained for worker in self._workers),
         )
+
+    def look(self) -> AnswersSoFar:
+        """Ask every worker for the requests that have ended since the last look, and those under way."""
+        for worker in self._workers:
+            self._send(worker, ("look",))
+        parts: list[AnswersSoFar] = []
+        while len(parts) < len(self._workers):
+            try:
+                number, frame = self._next(_LOOK_TIMEOUT_S)
+            except queue.Empty:
+                raise LoadError(
+                    f"{len(self._workers) - len(parts)} load workers did not answer within {_LOOK_TIMEOUT_S:g} s",
+                    remedy="check this machine's memory and CPU; use more workers",
+                ) from None
+            if frame[0] == "look":
+                parts.append(AnswersSoFar.from_wire(frame[1]))
+            else:
+                self._overtaken.append((number, frame))
+        return AnswersSoFar.concatenate(parts)
 
     def close_window(self, close_ns: int) -> None:
         """Tell every worker where the window closed."""

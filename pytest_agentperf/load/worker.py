@@ -3,8 +3,8 @@
 Frames are plain values, so that a worker may live in a process of this machine or on another host:
 
     controller → worker   ("phase", spec, agent_ids, start_ns, url) · ("close", close_ns)
-                          ("drain",) · ("stop",) · None: end
-    worker → controller   ("ready", info) · ("events", …) every 100 ms · ("error", text)
+                          ("look",) · ("drain",) · ("stop",) · None: end
+    worker → controller   ("ready", info) · ("events", …) every 100 ms · ("look", answers so far) · ("error", text)
                           ("kept", answers), none or several · ("records", columns, health)
 
 `url` is None, or another endpoint than the configured one for this phase: the null server's.
@@ -106,6 +106,8 @@ class Worker:
         assert self._phase is not None
         if kind == "close":
             self._phase.driver.close_window(values[0])
+        elif kind == "look":
+            self._channel.send(("look", self._phase.driver.look().to_wire()))
         elif kind == "drain":
             self._phase.driver.drain()
         else:
@@ -193,13 +195,23 @@ def events_from_wire(fields: dict[str, Any]) -> PhaseEvents:
 
 def spec_to_wire(spec: PhaseSpec) -> dict[str, Any]:
     """Return a phase's specification as plain values."""
-    return {**asdict(spec), "trajectories": list(spec.trajectories), "keep": tuple(spec.keep)}
+    return {
+        **asdict(spec),
+        "trajectories": list(spec.trajectories),
+        "begin_at": list(spec.begin_at),
+        "keep": tuple(spec.keep),
+    }
 
 
 def spec_from_wire(fields: dict[str, Any]) -> PhaseSpec:
     """Rebuild the specification from `spec_to_wire`."""
     return PhaseSpec(
-        **{**fields, "trajectories": tuple(fields["trajectories"]), "keep": KeepRule(*fields["keep"])}
+        **{
+            **fields,
+            "trajectories": tuple(fields["trajectories"]),
+            "begin_at": tuple((trajectory, turn) for trajectory, turn in fields["begin_at"]),
+            "keep": KeepRule(*fields["keep"]),
+        }
     )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence as Items
 
-    from pytest_agentperf.core.ports import Cancellable
+    from pytest_agentperf.core.ports import Cancellable, InFlight
     from pytest_agentperf.core.records import RequestKey
     from pytest_agentperf.core.token_table import TokenTable, TurnTokens
     from pytest_agentperf.sim.clock import VirtualClock
@@ -47,6 +47,7 @@ class EngineClient:
         """`max_tokens` is what a request asks for at most; `context_tokens` how much it and its prompt may be."""
         self._engine = engine
         self._clock = clock
+        self.now_ns = clock.now_ns
         self._table = table
         self._lengths = lengths
         self._exact = lengths.exact
@@ -59,10 +60,12 @@ class EngineClient:
         self.advance = engine.advance_to_event
         clock.attach(self)
 
-    def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> Cancellable:
+    def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> InFlight:
         """Submit the request now; `on_answer` runs when its last token is out."""
-        _, _, agent, _, _, turn_number = key
-        session = self._session(key) if turn_number == 0 else self._sessions[agent]
+        phase, attempt, agent, ordinal, _, turn_number = key
+        session = self._sessions.get(agent)
+        if session is None or session.work != (phase, attempt, ordinal):
+            session = self._session(key)
         now_ns = self._clock.now_ns()
         prompt, shared, _ = session.turns[turn_number]
         planned = session.lengths[turn_number]
@@ -71,7 +74,7 @@ class EngineClient:
             most = planned
         if prompt + most > self._context_tokens:
             refused = Answer(now_ns, now_ns, failure="http_4xx", status=400)
-            return self._clock.call_at(now_ns, partial(on_answer, refused))
+            return _Refused(self._clock.call_at(now_ns, partial(on_answer, refused)))
         self._request_id = id_ = self._request_id + 1
         request = _make_request(EngineRequest, (id_, prompt, planned, most, session.id, shared, ()))
         sequence = self._engine.submit(request, now_ns)
@@ -81,7 +84,12 @@ class EngineClient:
 
     def _session(self, key: RequestKey) -> _Session:
         self._session_id += 1
-        session = _Session(self._session_id, self._table.turns[key.trajectory], self._lengths.of(key))
+        session = _Session(
+            self._session_id,
+            (key.phase, key.attempt, key.ordinal),
+            self._table.turns[key.trajectory],
+            self._lengths.of(key),
+        )
         self._sessions[key.agent] = session
         return session
 
@@ -112,12 +120,24 @@ class EngineClient:
 class _Session:
     """One trajectory as one agent works through it: what a prefix cache can know it by."""
 
-    __slots__ = ("id", "lengths", "turns")
+    __slots__ = ("id", "lengths", "turns", "work")
 
-    def __init__(self, id_: int, turns: Items[TurnTokens], lengths: Items[int]) -> None:
+    def __init__(
+        self, id_: int, work: tuple[int, int, int], turns: Items[TurnTokens], lengths: Items[int]
+    ) -> None:
         self.id = id_
+        self.work = work  # phase, attempt and ordinal
         self.turns = turns
         self.lengths = lengths
+
+
+class _Refused:
+    """A request that is answered at once."""
+
+    t_first_ns = None
+
+    def __init__(self, answer: Cancellable) -> None:
+        self.cancel = answer.cancel
 
 
 class _Exchange:
@@ -138,6 +158,12 @@ class _Exchange:
         self._on_answer = on_answer
         self._t_sent_ns = now_ns
         self._cut_off = cut_off
+
+    @property
+    def t_first_ns(self) -> int | None:
+        """Return when the first token came."""
+        first_ns = self._sequence.first_ns
+        return first_ns if first_ns is not None and first_ns <= self._client.now_ns() else None
 
     def cancel(self) -> None:
         """Call the request off."""

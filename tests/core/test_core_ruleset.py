@@ -24,7 +24,6 @@ LOCKED = {
     "dataset_digest",
     "ttft_percentile",
     "output_speed_percentile",
-    "error_rate",
 }
 
 
@@ -40,6 +39,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "tool_delay_max_s": 5.0,  # §2
         "failure_wait_s": 1.0,  # §4.4
         "isolation_cached_tokens_max": 256,  # §4.7
+        "agents_begin": "first_turn",
         "stagger_max_s": 0.1,  # §4.10
         "stagger_total_s": 60.0,
         "settle_s": 30.0,  # §3: steady state
@@ -56,6 +56,12 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "ttft_percentile": 95.0,  # §3
         "output_speed_percentile": 25.0,
         "error_rate": None,  # §4.14: official verdicts are point estimates
+        "pass_window_min_s": 0,
+        "window_max_s": None,
+        "look_factor": None,
+        "correlation_s": None,
+        "settle_max_s": None,
+        "drain_max_s": None,
         "token_deviation_max": 0.02,  # §4.20
         "token_outliers_max": 0.1,
         "token_sample": 200,
@@ -107,7 +113,24 @@ def test_an_unknown_ruleset_lists_those_there_are() -> None:
         find_ruleset("aa-agentperf/2027", where="suite.yaml")
     assert caught.value.where == "suite.yaml"
     assert "aa-agentperf/2027" in caught.value.what
-    assert caught.value.remedy == "one of: aa-agentperf/2026-06, demo/1"
+    assert caught.value.remedy == "one of: " + ", ".join(RULESETS)
+
+
+@pytest.mark.parametrize("missing", ["window_max_s", "look_factor", "correlation_s"])
+def test_an_error_rate_needs_to_know_when_to_look(missing: str) -> None:
+    rules = {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}
+    del rules[missing]
+    with pytest.raises(ConfigError, match=missing):
+        apply_overrides(DEMO_1, rules, reason="x")
+
+
+@pytest.mark.parametrize("id_", ["ci/1", "nightly/1"])
+def test_rulesets_of_gates_measure_the_official_workload_at_a_stated_error_rate(id_: str) -> None:
+    rules = find_ruleset(id_)
+    assert rules.error_rate == 0.004
+    assert not rules.official
+    for rule in ("dataset_digest", "max_tokens", "tool_delay_max_s", "failure_wait_s", "ttft_percentile"):
+        assert getattr(rules, rule) == getattr(AA_AGENTPERF_2026_06, rule)
 
 
 def test_a_ruleset_is_frozen_and_closed() -> None:
@@ -182,7 +205,9 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
         if rule not in {"resolution", "power_coverage_min", "accuracy_power"} | LOCKED
     }
     other |= {"power_coverage_min": 0.5, "resolution": 0.5, "accuracy_power": 0.5}
-    other |= {"output_length": "exact", "confirm": False, "reset_allowed": True}
+    other |= {"output_length": "exact", "confirm": False, "reset_allowed": True, "pass_window_min_s": 1.0}
+    other |= {"agents_begin": "steady_state", "settle_max_s": 60.0, "drain_max_s": 1.0}
+    other |= {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}
     _, deviations = apply_overrides(
         DEMO_1, {rule: value for rule, value in other.items() if rule not in LOCKED}, reason="x"
     )

@@ -356,9 +356,15 @@ class Sent(NamedTuple):
 class ScriptedRequest:
     """In flight until its answer is due or it is called off."""
 
-    def __init__(self, client: ScriptedClient) -> None:
+    def __init__(self, client: ScriptedClient, first_due_ns: int | None) -> None:
         self._client = client
+        self._first_due_ns = first_due_ns
         self.cancelled = False
+
+    @property
+    def t_first_ns(self) -> int | None:
+        due_ns = self._first_due_ns
+        return due_ns if due_ns is not None and due_ns <= self._client.now_ns() else None
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -371,6 +377,7 @@ class ScriptedClient:
     def __init__(self, clock: Clock, script: Callable[[RequestKey], tuple[int, Mapping[str, Any]]]) -> None:
         self._clock = clock
         self._script = script
+        self.now_ns = clock.now_ns
         self.sent: list[Sent] = []
         self.cancelled = 0
 
@@ -378,7 +385,8 @@ class ScriptedClient:
         t_sent_ns = self._clock.now_ns()
         self.sent.append(Sent(t_sent_ns, key))
         duration_ns, fields = self._script(key)
-        request = ScriptedRequest(self)
+        first_ns = fields.get("t_first_ns")
+        request = ScriptedRequest(self, first_ns)
 
         def answer() -> None:
             if not request.cancelled:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from load_support import MS, ScriptedClient
 
+from pytest_agentperf.core.answers_so_far import AnswersSoFar
 from pytest_agentperf.core.assignment import assigned_trajectories
 from pytest_agentperf.core.phase import Completion, PhaseSpec
 from pytest_agentperf.load.driver import Driver
@@ -330,3 +332,59 @@ def test_a_driver_that_never_sent_is_drained_at_once() -> None:
     assert system.driver.drained
     system.run_until(2_000 * MS)
     assert system.client.sent == []
+
+
+def test_agents_may_begin_in_mid_trajectory_and_join_with_their_first_token() -> None:
+    def slow(key: RequestKey) -> tuple[int, dict[str, Any]]:
+        duration_ns, fields = answer(key)
+        # Agent 1 gets its first token 40 ms after it began.
+        return duration_ns, {**fields, "t_first_ns": system.clock.now_ns() + (1 + 39 * key.agent) * MS}
+
+    system = System(2, slow, begin_at=(("a", 1), ("c", 1)))
+    system.start()
+    system.run_until(30 * MS)
+    assert [(k.trajectory, k.turn, k.ordinal) for _, k in system.client.sent] == [("a", 1, 0), ("c", 1, 0)]
+    assert system.driver.take_events().activations == [Completion(0, 6 * MS)]
+    system.run_until(60 * MS)
+    assert system.driver.take_events().activations == [Completion(1, 55 * MS)]
+    system.run_until(2_000 * MS)
+    events = system.driver.take_events()
+    assert events.activations == []
+    # What was left of the first trajectory counts as one, and the assigned ones follow.
+    first = next(iter(assigned_trajectories(3, 0, tuple(DELAYS))))
+    sent = [(key.ordinal, key.trajectory, key.turn) for _, key in system.client.sent if key.agent == 0]
+    assert sent[:3] == [(0, "a", 1), (0, "a", 2), (1, first, 0)]
+    assert any(agent == 0 for agent, _ in events.completions)
+
+
+def test_an_agent_that_fails_at_once_has_joined_too() -> None:
+    system = System(1, lambda key: (100 * MS, {"failure": "http_5xx", "status": 500}), begin_at=(("b", 0),))
+    system.start()
+    system.run_until(200 * MS)
+    assert system.driver.take_events().activations == [Completion(0, 105 * MS)]
+
+
+def test_a_look_has_what_ended_since_the_last_one_and_what_is_under_way() -> None:
+    def streamed(key: RequestKey) -> tuple[int, dict[str, Any]]:
+        now_ns = system.clock.now_ns()
+        fields = {"output_tokens": 11, "first_chunk_tokens": 1, "t_first_ns": now_ns + 50 * MS}
+        return DURATION_NS, {**fields, "t_last_ns": now_ns + DURATION_NS, "status": 200}
+
+    system = System(1, streamed, trajectories=("c",))
+    system.start()
+    system.run_until(20 * MS)
+    under_way = system.driver.look()
+    assert under_way.ended.tolist() == [False]
+    assert np.isnan(under_way.ttft_s).all()
+    assert np.isnan(under_way.speed_tok_s).all()
+    system.run_until(160 * MS)
+    look = system.driver.look()
+    assert look.ended.tolist() == [True, False]
+    assert look.t_sent_ns.tolist() == [5 * MS, 105 * MS]
+    assert look.ttft_s.tolist() == [0.05, 0.05]
+    assert look.speed_tok_s[0] == pytest.approx(200)
+    assert np.isnan(look.speed_tok_s[1])
+    system.run_until(230 * MS)
+    assert system.driver.look().t_sent_ns[:1].tolist() == [105 * MS]
+    there = AnswersSoFar.from_wire(look.to_wire())
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(there, look, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import resource
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import execnet
@@ -25,6 +26,7 @@ from pytest_agentperf.load.worker import (
     events_from_wire,
     events_to_wire,
     run_worker,
+    spec_from_wire,
     spec_to_wire,
 )
 
@@ -221,11 +223,12 @@ def test_a_phase_that_was_stopped_tells_no_more(loop: Loop) -> None:
     assert replay.closed == 1
 
 
-def test_a_specification_travels_as_plain_values() -> None:
-    wire = spec_to_wire(SPEC)
+@pytest.mark.parametrize("begin_at", [(), (("a", 1), ("b", 0), ("a", 0))])
+def test_a_specification_travels_as_plain_values(begin_at: tuple[tuple[str, int], ...]) -> None:
+    sent = replace(SPEC, begin_at=begin_at)
+    wire = spec_to_wire(sent)
     assert wire["trajectories"] == ["a", "b"]
-    there = execnet.loads(execnet.dumps(wire))
-    assert PhaseSpec(**{**there, "trajectories": tuple(there["trajectories"])}) == SPEC
+    assert spec_from_wire(execnet.loads(execnet.dumps(wire))) == sent
 
 
 moments = st.lists(st.builds(Completion, st.integers(0, 2**31), st.integers(0, 2**63 - 1)))

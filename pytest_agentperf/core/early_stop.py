@@ -1,0 +1,103 @@
+"""Ends a phase as soon as it is certain what it says: looks at growing distances, a decision per tier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_agentperf.core.answers_so_far import AnswersSoFar
+from pytest_agentperf.core.phase import NS_PER_S, Phase, Stage
+from pytest_agentperf.core.sequential import Look, SequentialRule, decide
+from pytest_agentperf.core.verdict import Decision, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_agentperf.core.ruleset import Ruleset
+    from pytest_agentperf.core.slo import SloTier
+
+# A queue is hopeless once so many of those in it have waited for longer than they may.
+_HOPELESS_SHARE = 0.5
+
+
+class EarlyStop:
+    """Follows one phase under a ruleset with an error rate."""
+
+    def __init__(self, tiers: Iterable[SloTier], rules: Ruleset, *, wanted: str | None) -> None:
+        """`wanted`: the tier whose verdict ends the phase; None: those of all."""
+        assert rules.error_rate is not None
+        self.decisions: dict[str, Decision] = {}
+        self._tiers = tuple(tiers)
+        self._wanted = {wanted} if wanted is not None else {tier.name for tier in self._tiers}
+        self._rules = rules
+        self._rule = SequentialRule(
+            error_rate=rules.error_rate,
+            correlation_s=rules.correlation_s or 1.0,
+            ttft_share=rules.ttft_percentile / 100,
+            speed_share=rules.output_speed_percentile / 100,
+        )
+        self._next_look_s = rules.min_window_s
+        self._ended: list[AnswersSoFar] = []
+        self._given_up = False
+
+    def watch(self, state: Phase, look: Callable[[], AnswersSoFar], now_ns: int) -> None:
+        """Look if it is time to, and conclude the phase if it has said what it can say."""
+        if state.stage is Stage.RAMP:
+            self._give_up(state, look, now_ns)
+        elif state.stage is Stage.WINDOW and state.open_ns is not None:
+            elapsed_s = (now_ns - state.open_ns) / NS_PER_S
+            window_max_s = self._rules.window_max_s or float("inf")
+            if elapsed_s < min(self._next_look_s, window_max_s):
+                return
+            while self._next_look_s <= elapsed_s:
+                self._next_look_s *= self._rules.look_factor or 2.0
+            self._decide(self._answers(look), state.open_ns, now_ns)
+            if self._wanted <= self.decisions.keys() or elapsed_s >= window_max_s:
+                state.conclude(now_ns)
+
+    def _answers(self, look: Callable[[], AnswersSoFar]) -> AnswersSoFar:
+        fresh = look()
+        self._ended.append(fresh.only(fresh.ended))
+        return AnswersSoFar.concatenate([*self._ended, fresh.only(~fresh.ended)])
+
+    def _decide(self, answers: AnswersSoFar, open_ns: int, now_ns: int) -> None:
+        answers = answers.only((answers.t_sent_ns >= open_ns) & (answers.t_sent_ns < now_ns))
+        _, clusters = np.unique(
+            np.stack([answers.agent, answers.ordinal], axis=1), axis=0, return_inverse=True
+        )
+        look = Look(
+            t_sent_s=(answers.t_sent_ns - open_ns) / NS_PER_S,
+            clusters=clusters.reshape(-1).astype(np.int64),
+            ttft_s=answers.ttft_s,
+            speed_tok_s=answers.speed_tok_s,
+            ended=answers.ended,
+            now_s=(now_ns - open_ns) / NS_PER_S,
+        )
+        for tier in self._tiers:
+            # What was certain once stays so: the error rate is that of all looks together.
+            if tier.name in self.decisions:
+                continue
+            decision = decide(look, tier, self._rule)
+            if decision is None:
+                continue
+            if decision.verdict is Verdict.PASS and look.now_s < self._rules.pass_window_min_s:
+                continue
+            self.decisions[tier.name] = decision
+
+    def _give_up(self, state: Phase, look: Callable[[], AnswersSoFar], now_ns: int) -> None:
+        """End a phase whose agents wait so long for their first answers that it never comes to a steady state."""
+        limit_s = self._rules.settle_max_s
+        if self._given_up or limit_s is None:
+            return
+        if (now_ns - state.start_ns) / NS_PER_S < self._rules.stagger_total_s + limit_s:
+            return
+        self._given_up = True
+        answers = self._answers(look)
+        for tier in self._tiers:
+            old = answers.t_sent_ns <= now_ns - tier.ttft_p95_s * NS_PER_S
+            late = ~(answers.ttft_s[old] <= tier.ttft_p95_s)
+            if len(late) and late.mean() > _HOPELESS_SHARE:
+                self.decisions[tier.name] = Decision(Verdict.FAIL, ("ttft_p95",))
+        if self._wanted <= self.decisions.keys():
+            state.conclude(now_ns)
