@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from forging import Forgery, failed, findings, packed, unpacked
-from plugin_support import Workplace, plain_environment, pytest_command
+from plugin_support import Workplace, plain_environment, pytest_command, suite_yaml
 
 from pytest_agentperf.results.bundle import make_bundle
 
@@ -31,7 +31,12 @@ class Bundles(NamedTuple):
 def bundles(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Bundles:
     """One small system, measured over HTTP and rehearsed: two agents pass at tier 1, one at tier 2."""
     place = Workplace(tmp_path_factory.mktemp("evidence"), tiny_dataset)
-    place.system("box", overrides={"min_window_s": 1.0})
+    # Wide margins: a busy machine makes three agents slower, and two not slow enough to fail.
+    tiers = {
+        f"tier{k}": {"output_speed_p25_tok_s": speed, "ttft_p95_s": 5} for k, speed in ((1, 68), (2, 130))
+    }
+    place.suite(suite_yaml(tiny_dataset, editions={"first": {"source": "a test", "tiers": tiers}}))
+    place.system("box", overrides={"min_window_s": 1.0, "client_error_max": 0.9})
     for options in ((), ("--agentperf-rehearse",)):
         done = subprocess.run(
             pytest_command("suites/tiny", "--system=box", *options),
@@ -126,11 +131,11 @@ def easier_target(f: Forgery) -> None:
 
 def easier_target_everywhere(f: Forgery) -> None:
     def change(suite: dict, system: dict) -> None:  # type: ignore[type-arg]
-        suite["editions"]["first"]["tiers"]["tier1"]["output_speed_p25_tok_s"] = 77
+        suite["editions"]["first"]["tiers"]["tier1"]["output_speed_p25_tok_s"] = 60
 
     f.configure(change)
     for tier in f.tier():
-        tier["tier"]["output_speed_p25_tok_s"] = 77
+        tier["tier"]["output_speed_p25_tok_s"] = 60
 
 
 def fewer_accelerators(f: Forgery) -> None:

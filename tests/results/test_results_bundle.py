@@ -32,7 +32,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> 
 
     place = Workplace(tmp_path_factory.mktemp("bundle"), tiny_dataset)
     with SimServer(EngineConfig.model_validate(ENGINE), model=MODEL) as server:
-        place.system("box", endpoint={"url": server.url}, expected={"tier1": 1})
+        place.system(
+            "box", endpoint={"url": server.url}, expected={"tier1": 0}, overrides={"client_error_max": 0.9}
+        )
         path = place.folder / "systems" / "box.yaml"
         text = path.read_text(encoding="utf-8").replace(
             "framework: sim",
