@@ -225,7 +225,8 @@ class ColumnsBuilder:
 
     def finish(self, first: int = 0) -> RequestColumns:
         """Return the columns collected so far, those of the requests from `first` on."""
-        rows = np.frombuffer(self._rows[first * _ROW_BYTES :], dtype="<i8").reshape(-1, len(INT_COLUMNS))
+        new = memoryview(self._rows)[first * _ROW_BYTES :]
+        rows = np.frombuffer(new, dtype="<i8").reshape(-1, len(INT_COLUMNS))
         columns = np.array(rows.T, dtype=np.int64, order="C")
         texts = {name: column[first:] for name, column in self._texts.items()}
         return RequestColumns(dict(zip(INT_COLUMNS, columns, strict=True)), texts)

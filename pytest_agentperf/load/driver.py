@@ -132,6 +132,9 @@ class Driver:
         self.stopped = True
         for seat in self._seats:
             seat.call_off()
+        # Seats know their driver: without them it goes, and what it recorded, as soon as nobody asks for it.
+        self._seats.clear()
+        self.joining.clear()
         return self.records.finish()
 
     def _in_flight(self) -> list[int]:

@@ -159,7 +159,10 @@ class Replica:
         self._step = step = self._step + steps
         final_steps = self._final_steps
         while final_steps and final_steps[0] <= step:
-            for _, sequence in sorted(self._finishing.pop(heappop(final_steps)), key=_by_order):
+            ending = self._finishing.pop(heappop(final_steps))
+            if len(ending) > 1:
+                ending.sort(key=_by_order)
+            for _, sequence in ending:
                 if sequence.final_step == step:
                     self._finish(sequence, now_ns)
         if self.parameters.prefills:
