@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.launch import LaunchEnvironment
 from pytest_agentperf.config.run import NotConfigured, RunSettings, resolve_endpoint
+from pytest_agentperf.config.secrets import secrets_of
 from pytest_agentperf.core.checks import failures, preflight_error
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.deploy.asking import Asker
@@ -282,6 +283,7 @@ class Opening:
             url=self._server.url,
             headers=dict(self._headers),
             ca_file=self._config.endpoint.ca_file,
+            secrets=tuple(secrets_of(self._settings.system).values()),
             model=self._model,
             parameters=self._parameters,
             segments=str(dataset.folder),

@@ -33,6 +33,8 @@ class WorkerConfig(BaseModel):
     url: str
     headers: dict[str, str] = Field(repr=False)
     ca_file: str | None = None
+    secrets: tuple[str, ...] = Field(default=(), repr=False)
+    """To be kept out of what the server says, besides the values of the headers."""
     model: str
     parameters: dict[str, Any]
     segments: str
@@ -49,7 +51,7 @@ class HttpReplay:
         self._segments = Segments(Path(config.segments))
         body_rules = BodyRules(config.model, config.parameters, rules.max_tokens, rules.output_length)
         self._bodies = BodyBuilder(self._segments, body_rules)
-        self._target = Target(config.url, config.headers, config.ca_file)
+        self._target = Target(config.url, config.headers, config.ca_file, config.secrets)
         self._timeouts = Timeouts(
             connect_ns=round(rules.connect_timeout_s * NS_PER_S),
             first_token_ns=round(rules.first_token_timeout_s * NS_PER_S),

@@ -40,6 +40,8 @@ class Target:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What the server may know and say besides those headers: the password of a hub, for instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class HttpClient:
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.tls = ssl_context(target.ca_file) if parts.scheme == "https" else None
         self._head = _head(target, self.host, self.port, parts.path)
-        self._secrets = list(target.headers.values())
+        self._secrets = [*target.headers.values(), *target.secrets]
         self._idle: dict[int, Connection] = {}
         self._reuse = Reuse(loop, trusted=keeps_connections)
         self._in_flight: set[Exchange] = set()

@@ -410,11 +410,18 @@ def tricky(status: str) -> bytes:
         ("204 No Content", "http_2xx"),
     ],
 )
-def test_a_refusal_is_a_failure_that_shows_the_servers_words(status: str, reason: str) -> None:
+@pytest.mark.parametrize(
+    "secretly",
+    [{"headers": {"Authorization": f"Bearer {API_KEY}"}}, {"secrets": (API_KEY,)}],
+    ids=["in a header", "in none"],
+)
+def test_a_refusal_is_a_failure_that_shows_the_servers_words(
+    status: str, reason: str, secretly: dict[str, Any]
+) -> None:
     response = head(status) if status.startswith("204") else tricky(status)
     with (
         raw_server(answering(response)) as server,
-        connected(server.url, headers={"Authorization": f"Bearer {API_KEY}"}) as client,
+        connected(server.url, **secretly) as client,
     ):
         answer = client.ask()
         assert (answer.failure, answer.status) == (reason, int(status[:3]))
