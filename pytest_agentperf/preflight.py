@@ -63,12 +63,12 @@ class Preflight:
         ]
         starts = (self._settings.start, self._deployment.search_start)
         agents = max([*expected, *(start for start in starts if start)], default=None)
-        self.checks += check_host(workers=self._settings.workers, agents=agents)
+        self._note(*check_host(workers=self._settings.workers, agents=agents))
 
     def secrets(self) -> None:
         """See that secrets can be told from words, so that they can be taken out of what is written."""
         if short := too_short(self._deployment):
-            self.checks.append(
+            self._note(
                 warning(
                     "secrets",
                     f"{', '.join(short)}: too short to be told from a word, and left in all that repeats it",
@@ -84,7 +84,7 @@ class Preflight:
             server.start()
         except EndpointError as error:
             self.fatal = error
-            self.checks.append(failed("endpoint", self._clean(_text(error)), error.remedy))
+            self._note(failed("endpoint", _text(error), error.remedy))
             return
         framework = self._deployment.serving.framework
         parameters = suite.request_parameters(framework)
@@ -103,8 +103,7 @@ class Preflight:
         )
         found = check_endpoint(wanted, decode, self._clock.sleep)
         self._context_tokens = found.context_tokens
-        # There are servers that quote the key when they refuse a request.
-        self.checks += [check.model_copy(update={"what": self._clean(check.what)}) for check in found.checks]
+        self._note(*found.checks)
 
     def power(self, metering: Metering) -> bool:
         """Open the meters; returns whether they can be used."""
@@ -114,7 +113,7 @@ class Preflight:
             interval_s=getattr(self._deployment.power, "interval_s", 0.0),
             clock=self._clock,
         )
-        self.checks.append(found)
+        self._note(found)
         return found.status != "failed"
 
     def dataset(self, encode: Callable[[], EncodedDataset]) -> EncodedDataset | None:
@@ -124,7 +123,7 @@ class Preflight:
             why = "what failed above comes first" + (
                 ": the dataset must be made, which takes minutes" if slow else ""
             )
-            self.checks += [skipped(name, why) for name in ("dataset", "context", "load generator")]
+            self._note(*(skipped(name, why) for name in ("dataset", "context", "load generator")))
             return None
         try:
             dataset = encode()
@@ -135,16 +134,16 @@ class Preflight:
             BodyBuilder(Segments(dataset.folder), rules)
         except (DatasetError, LoadError, ConfigError) as error:
             self.fatal = error
-            self.checks.append(failed("dataset", _text(error), error.remedy))
-            self.checks += [skipped(name, "there is no dataset") for name in ("context", "load generator")]
+            self._note(failed("dataset", _text(error), error.remedy))
+            self._note(*(skipped(name, "there is no dataset") for name in ("context", "load generator")))
             return None
         prepared = dataset.prepared
         official = prepared.digest == self._settings.ruleset.dataset_digest
         what = f"{prepared.name}, {len(prepared.ids):,} trajectories"
         if official:
-            self.checks.append(ok("dataset", what))
+            self._note(ok("dataset", what))
         else:
-            self.checks.append(
+            self._note(
                 warning("dataset", f"{what}: not the one that {self._settings.ruleset.id} names, a deviation")
             )
         self._context(prepared.longest_prompt_tokens)
@@ -168,18 +167,18 @@ class Preflight:
             )
         else:
             found = ok("context", f"the server declares {self._context_tokens:,} tokens; {request}")
-        self.checks.append(found)
+        self._note(found)
 
     def load_generator(self, calibrate: Callable[[], Calibration | None]) -> None:
         """Calibrate at a small load."""
         try:
             made = calibrate()
         except LoadError as error:
-            self.checks.append(failed("load generator", _text(error), error.remedy))
+            self._note(failed("load generator", _text(error), error.remedy))
             return
         if made is None:
             return
-        self.checks.append(
+        self._note(
             ok(
                 "load generator",
                 f"adds {made.ttft_error_p99_s * 1e3:.1f} ms to TTFT at P99, {made.speed_error_p99:.2%} to speed, "
@@ -187,8 +186,14 @@ class Preflight:
             )
         )
 
-    def _clean(self, text: str) -> str:
-        return redact(text, secrets_of(self._settings.system).values())
+    def _note(self, *checks: Check) -> None:
+        """Keep checks, without the secrets that servers and exporters quote when they refuse a request."""
+        secrets = secrets_of(self._settings.system).values()
+        for check in checks:
+            remedy = None if check.remedy is None else redact(check.remedy, secrets)
+            self.checks.append(
+                check.model_copy(update={"what": redact(check.what, secrets), "remedy": remedy})
+            )
 
 
 def _text(error: AgentPerfError) -> str:
