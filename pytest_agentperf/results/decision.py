@@ -19,9 +19,7 @@ _LOSSES_SHOWN = 2
 
 def decision_lines(tier: TierResult, phases: Iterable[PhaseResult]) -> list[str]:
     """Return a line for the largest passed and the smallest failed probe, and where the latter's misses sit."""
-    phases = list(phases)
-    passed = _probe(phases, tier.tier, tier.passed_max, Verdict.PASS)
-    failed = _probe(phases, tier.tier, tier.failed_min, Verdict.FAIL)
+    passed, failed = deciding_probes(tier, phases)
     lines = [
         f"{phase.n_agents} agents: {_against_targets(phase, tier.tier)}"
         for phase in (passed, failed)
@@ -30,6 +28,17 @@ def decision_lines(tier: TierResult, phases: Iterable[PhaseResult]) -> list[str]
     if failed is not None and tier.binding_constraint is not None:
         lines += _where(failed, tier.tier.name, tier.binding_constraint)
     return lines
+
+
+def deciding_probes(
+    tier: TierResult, phases: Iterable[PhaseResult]
+) -> tuple[PhaseResult | None, PhaseResult | None]:
+    """Return the largest passed and the smallest failed probe of a tier, each the last one at its number of agents."""
+    phases = list(phases)
+    return (
+        _probe(phases, tier.tier, tier.passed_max, Verdict.PASS),
+        _probe(phases, tier.tier, tier.failed_min, Verdict.FAIL),
+    )
 
 
 def interval_text(interval: Interval | None, digits: int) -> str:

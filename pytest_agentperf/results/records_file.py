@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -11,6 +12,7 @@ from pytest_agentperf.core.records import INT_COLUMNS, NULL, TEXT_COLUMNS, Reque
 from pytest_agentperf.results.files import new_file
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
     from pytest_agentperf.core.leaderboard import PhaseResult
@@ -26,3 +28,14 @@ def write_records(path: Path, result: PhaseResult | None, columns: RequestColumn
     table = pa.Table.from_arrays(arrays, names=[*INT_COLUMNS, *TEXT_COLUMNS, "in_window"])
     with new_file(path) as file:
         pq.write_table(table, file, compression="zstd")
+
+
+def read_records(path: Path, *, texts: Container[str] = TEXT_COLUMNS) -> RequestColumns:
+    """Read a phase's records; texts that are not asked for are all None. Raises OSError or pyarrow's errors."""
+    wanted = [name for name in TEXT_COLUMNS if name in texts]
+    table = pq.read_table(path, columns=[*INT_COLUMNS, *wanted])
+    ints = {name: table[name].fill_null(NULL).to_numpy().astype(np.int64, copy=False) for name in INT_COLUMNS}
+    nothing: list[str | None] = [None] * table.num_rows
+    return RequestColumns(
+        ints, {name: table[name].to_pylist() if name in wanted else nothing for name in TEXT_COLUMNS}
+    )

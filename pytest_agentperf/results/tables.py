@@ -87,6 +87,12 @@ def verdict_table(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
 
 def explain(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
     """Return what was found at one tier, why not more, and the probes behind it."""
+    phases = list(phases)
+    return "\n".join([*explanation(tier, phases), verdict_table(tier, phases)])
+
+
+def explanation(tier: TierResult, phases: Sequence[PhaseResult]) -> list[str]:
+    """Return what was found at one tier, then why not more, a line each."""
     head = f"{tier.tier.name} ({tier.tier}): {agents_text(tier)}"
     if tier.expected_agents is not None:
         head += f", expected {tier.expected_agents} or more"
@@ -94,13 +100,12 @@ def explain(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
     if tier.binding_constraint is not None and tier.failed_min is not None:
         what = _CONSTRAINTS.get(tier.binding_constraint, tier.binding_constraint)
         lines.append(f"  binding constraint: {what}, violated at {tier.failed_min} agents")
-    phases = list(phases)
     lines += [f"  {text}" for text in decision_lines(tier, phases)]
     lines += [f"  {text}" for text in accuracy_lines(tier)]
     if tier.reason is not None:
         lines.append(f"  {tier.reason}")
     lines += [f"  contradiction: {text}" for text in tier.contradictions]
-    return "\n".join([*lines, verdict_table(tier, phases)])
+    return lines
 
 
 def accuracy_lines(tier: TierResult) -> list[str]:

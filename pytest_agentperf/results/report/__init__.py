@@ -1,0 +1,39 @@
+"""The HTML report of a leaderboard: one file, to be opened anywhere, offline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.results.files import new_file
+from pytest_agentperf.results.report.evidence import Evidence
+from pytest_agentperf.results.report.page import page
+from pytest_agentperf.results.report.rows import groups
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_agentperf.core.leaderboard import Leaderboard
+
+
+def render_report(board: Leaderboard, folder: Path | None) -> str:
+    """Return the report; `folder` is where the leaderboard's files lie: without them, it says what is missing."""
+    evidence = Evidence(folder)
+    details = {label: evidence.of(entry) for group in groups(board) for label, entry in group.entries}
+    missing = list(evidence.problems)
+    without = [label for label, found in details.items() if not found]
+    if without:
+        missing.append(
+            f"{', '.join(without)}: no distributions and timelines, as the files of the phases are not beside the "
+            "leaderboard"
+        )
+    if evidence.skipped:
+        missing.append(f"timelines of {evidence.skipped} probes, to keep this file small")
+    return page(board, details, missing)
+
+
+def write_report(path: Path, board: Leaderboard, *, replace: bool = False) -> Path:
+    """Write the report of a leaderboard whose files lie beside it."""
+    text = render_report(board, path.parent)
+    with new_file(path, replace=replace) as file:
+        file.write(text.encode())
+    return path

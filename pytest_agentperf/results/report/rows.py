@@ -1,0 +1,212 @@
+"""The headline's rows: one per system and tier, of this leaderboard's entries and of what others published."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.results.report.lenses import LENSES, lens_values
+from pytest_agentperf.results.tables import agents_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_agentperf.core.leaderboard import Entry, Flag, Leaderboard, TierResult
+    from pytest_agentperf.core.slo import SloTier
+
+
+class Mark(NamedTuple):
+    """Whether one statement about a row holds, and why not; `holds` is None where nobody can say."""
+
+    name: str
+    holds: bool | None
+    reasons: tuple[str, ...] = ()
+
+
+class Row(NamedTuple):
+    """One system at one tier."""
+
+    system: int
+    """Which of the group's systems, from 0: its colour and its place in the charts."""
+    label: str
+    title: str
+    tier: SloTier
+    agents: int | None
+    agents_text: str
+    below: int | None
+    """The smallest number of agents that failed."""
+    values: dict[str, float | None]
+    absent: str
+    """Why there is no figure."""
+    hardware: str
+    served_by: str
+    output_speed_p25_tok_s: float | None
+    ttft_p95_s: float | None
+    throughput_tok_s: float | None
+    power_per_accelerator_w: float | None
+    marks: tuple[Mark, ...]
+
+    @property
+    def trusted(self) -> bool:
+        """Return whether everything that could be asked of the row holds."""
+        return all(mark.holds for mark in self.marks)
+
+    @property
+    def measured(self) -> bool:
+        """Return whether hardware answered."""
+        return self.marks[0].holds is True
+
+
+class Group(NamedTuple):
+    """What may stand in one table: results of one suite in one edition."""
+
+    key: str
+    title: str
+    edition: str
+    entries: tuple[tuple[str, Entry], ...]
+    """With the label of each, unique in the report."""
+    tiers: tuple[SloTier, ...]
+    rows: tuple[Row, ...]
+
+    def of(self, tier: SloTier) -> list[Row]:
+        """Return a tier's rows, the best first, through the first lens that has a figure for it."""
+        rows = [row for row in self.rows if row.tier.name == tier.name]
+        lens = next((x.key for x in LENSES if any(row.values[x.key] is not None for row in rows)), "mw")
+        return sorted(rows, key=lambda row: (-_or(row.values[lens]), row.label))
+
+
+def groups(board: Leaderboard) -> list[Group]:
+    """Return the leaderboard's results by suite and edition, as they came."""
+    labels = _labels(board.entries)
+    found: dict[tuple[str, str], list[tuple[str, Entry]]] = {}
+    for label, entry in zip(labels, board.entries, strict=True):
+        found.setdefault((entry.suite["name"], entry.edition), []).append((label, entry))
+    return [
+        _group(f"g{number}", edition, entries) for number, ((_, edition), entries) in enumerate(found.items())
+    ]
+
+
+def _group(key: str, edition: str, entries: Sequence[tuple[str, Entry]]) -> Group:
+    tiers = {tier.tier.name: tier.tier for _, entry in entries for tier in entry.tiers}
+    rows = [
+        _row(number, label, entry, tier)
+        for number, (label, entry) in enumerate(entries)
+        for tier in entry.tiers
+    ]
+    rows += [
+        _not_run(number, label, entry, tier)
+        for number, (label, entry) in enumerate(entries)
+        for tier in tiers.values()
+        if tier.name not in {known.tier.name for known in entry.tiers}
+    ]
+    return Group(
+        key,
+        entries[0][1].suite["title"],
+        edition,
+        tuple(entries),
+        tuple(tiers[name] for name in sorted(tiers)),
+        tuple(rows),
+    )
+
+
+def tier_title(tier: SloTier) -> str:
+    """Return a tier's name as people read it: `tier1` is tier 1."""
+    return re.sub(r"^tier(\d+)$", r"tier \1", tier.name)
+
+
+def _labels(entries: Iterable[Entry]) -> list[str]:
+    """Return the systems' names; one that comes again is numbered."""
+    seen: dict[str, int] = {}
+    labels = []
+    for entry in entries:
+        name: str = entry.system["name"]
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return labels
+
+
+def _row(number: int, label: str, entry: Entry, tier: TierResult) -> Row:
+    normalisation, metrics = tier.normalisation, tier.metrics
+    serving = entry.system["deployments"][tier.deployment]["serving"]
+    if tier.agents is None:
+        absent = agents_text(tier)
+    else:
+        notes = normalisation.notes if normalisation else ()
+        absent = next((note for note in notes if note.startswith("no valid power")), "not known")
+    return Row(
+        system=number,
+        label=label,
+        title=entry.system["title"],
+        tier=tier.tier,
+        agents=tier.agents,
+        agents_text=_agents(tier),
+        below=tier.failed_min,
+        values=lens_values(tier.agents, normalisation.agents if normalisation else None),
+        absent=absent,
+        hardware=f"{tier.accelerators} × {entry.system['accelerator']['name']}",
+        served_by=" ".join(filter(None, (serving["framework"], serving["version"]))),
+        output_speed_p25_tok_s=metrics.output_speed_p25_tok_s if metrics else None,
+        ttft_p95_s=metrics.ttft_p95_s if metrics else None,
+        throughput_tok_s=metrics.throughput_tok_s if metrics else None,
+        power_per_accelerator_w=normalisation.power_per_accelerator_w if normalisation else None,
+        marks=_marks(entry, tier),
+    )
+
+
+def _not_run(number: int, label: str, entry: Entry, tier: SloTier) -> Row:
+    """Return the row of a tier that other systems have."""
+    return Row(
+        system=number,
+        label=label,
+        title=entry.system["title"],
+        tier=tier,
+        agents=None,
+        agents_text="–",
+        below=None,
+        values=lens_values(None, None),
+        absent="not run",
+        hardware=entry.system["accelerator"]["name"],
+        served_by="",
+        output_speed_p25_tok_s=None,
+        ttft_p95_s=None,
+        throughput_tok_s=None,
+        power_per_accelerator_w=None,
+        marks=(
+            Mark("measured", None, ("not run",)),
+            Mark("valid", None, ("not run",)),
+            Mark("complete", False, ("not run",)),
+            Mark("comparable", None, ("not run",)),
+        ),
+    )
+
+
+def _agents(tier: TierResult) -> str:
+    if tier.agents is None:
+        return f"≥ {tier.passed_max:,}?" if tier.passed_max else "–"
+    return f"{'≥ ' if tier.at_least else ''}{tier.agents:,}"
+
+
+def _marks(entry: Entry, tier: TierResult) -> tuple[Mark, ...]:
+    what = "a rehearsal in virtual time" if entry.rehearsal else "a simulated server answered"
+    valid = reasons_at(entry.valid, tier, entry)
+    if tier.verdict is Verdict.INVALID and not valid:
+        valid = (tier.reason or "no capacity can be stated",)
+    incomplete = () if tier.complete else (tier.reason or "the search did not end",)
+    comparable = reasons_at(entry.comparable, tier, entry)
+    return (
+        Mark("measured", not entry.simulated, (f"simulated: {what}",) if entry.simulated else ()),
+        Mark("valid", not valid, valid),
+        Mark("complete", tier.complete, incomplete),
+        Mark("comparable", not comparable, comparable),
+    )
+
+
+def reasons_at(flag: Flag, tier: TierResult, entry: Entry) -> tuple[str, ...]:
+    """Return a flag's reasons, without those of other tiers."""
+    others = tuple(f"{other.tier.name}: " for other in entry.tiers if other.tier.name != tier.tier.name)
+    return tuple(reason for reason in flag.reasons if not reason.startswith(others or ("\0",)))
+
+
+def _or(value: float | None) -> float:
+    return -1.0 if value is None else value
