@@ -26,6 +26,7 @@ _COMMANDS = (
     "power",
     "recover",
     "replay",
+    "report",
     "schema",
     "sim",
     "suites",

@@ -12,12 +12,13 @@ from pytest_agentperf.core.leaderboard import Leaderboard
 from pytest_agentperf.recovery import recover
 from pytest_agentperf.results.artifact import write_leaderboard
 from pytest_agentperf.results.journal import JOURNAL, FileJournal
+from pytest_agentperf.results.report import report_beside, write_report
 from pytest_agentperf.results.tables import notes, summary_table
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = "write the leaderboard of a run that was killed, from its journal"
+HELP = "write leaderboard and report of a run that was killed, from its journal"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write leaderboard.json in the run's directory, and print what is in it."""
+    """Write leaderboard.json and report.html in the run's directory, and print what is in them."""
     folder: Path = args.run_dir
     # Held meanwhile, as a run that goes on writes its own.
     journal = FileJournal(folder / JOURNAL)
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
             entries=(found.entry,),
         )
         path = write_leaderboard(folder, board, replace=True)
+        report = write_report(report_beside(path), board, folder=folder)
     finally:
         journal.close()
     print(summary_table([found.entry]))
@@ -52,4 +54,5 @@ def run(args: argparse.Namespace) -> int:
     for problem in found.problems:
         print(f"agentperf: {problem}", file=sys.stderr)
     print(f"results: {path}")
+    print(f"report: {report}")
     return 1 if found.problems else 0

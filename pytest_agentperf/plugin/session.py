@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from pytest_agentperf.core.leaderboard import Leaderboard
     from pytest_agentperf.core.metrics import PhaseMetrics
     from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.plugin.measuring import Measuring
@@ -125,6 +126,7 @@ class AgentPerfSession:
         self.is_worker = hasattr(config, "workerinput")
         self.entries: list[Entry] = []
         self.written: list[Path] = []
+        self.reports: list[Path] = []
         self.problems: list[str] = []
         self._interrupted_runs = interrupted
         self._settings: dict[tuple[Path, Path], RunSettings] = {}
@@ -285,6 +287,7 @@ class AgentPerfSession:
         from pytest_agentperf.results.artifact import write_leaderboard
 
         self._read_what_workers_left()
+        boards = []
         for entry in merge_entries(self.entries):
             leaderboard = Leaderboard(
                 created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -296,10 +299,22 @@ class AgentPerfSession:
                     self._folder_of(run_id), leaderboard, replace=run_id in self._interrupted_runs
                 )
                 self.written.append(path)
+                boards.append((path, leaderboard))
             except OSError as error:
                 self.problems.append(f"the leaderboard was not written: {error}")
                 if session.exitstatus == pytest.ExitCode.OK:
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        # When all results are safe: a report can be made again.
+        self._write_reports(boards)
+
+    def _write_reports(self, boards: list[tuple[Path, Leaderboard]]) -> None:
+        from pytest_agentperf.results.report import report_beside, write_report
+
+        for path, board in boards:
+            try:
+                self.reports.append(write_report(report_beside(path), board, folder=path.parent))
+            except OSError as error:
+                self.problems.append(f"the report was not written (agentperf report {path} does): {error}")
 
     def _read_what_workers_left(self) -> None:
         """Add what journals tell of runs whose workers were interrupted or killed: they sent no last report."""

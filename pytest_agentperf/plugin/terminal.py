@@ -271,3 +271,5 @@ def write_summary(reporter: pytest.TerminalReporter, session: AgentPerfSession) 
                     reporter.write_line(note)
     for path in session.written:
         reporter.write_line(f"results: {path}")
+    for path in session.reports:
+        reporter.write_line(f"report: {path}")

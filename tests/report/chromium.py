@@ -148,7 +148,7 @@ class Page:
         """Wait until every chart that was begun is drawn."""
         self.ask(
             """new Promise((done) => { let still = 0; let before = ''; (function look() {
-              const now = [...document.querySelectorAll('figure')].map((f) => f.querySelectorAll('svg path').length).join();
+              const now = document.querySelectorAll('figure svg path').length;
               const drawn = [...document.querySelectorAll('.canvas')].every((c) => c.querySelector('svg'));
               still = drawn && now === before ? still + 1 : 0; before = now;
               still > 2 ? done(true) : requestAnimationFrame(look); })(); })"""
@@ -186,12 +186,9 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.send("Emulation.setEmulatedMedia", {"media": medium, "features": features})
 
-    def picture(self, *, whole: bool = False) -> bytes:
-        """Return a PNG of the window, or of the whole page."""
-        found = self.send("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": whole} | (
-            {"clip": {**self.ask("({x: 0, y: 0, width: innerWidth, height: document.documentElement.scrollHeight})"), "scale": 1}} if whole else {}
-        ))  # fmt: skip
-        return base64.b64decode(found["data"])
+    def picture(self) -> bytes:
+        """Return a PNG of the window."""
+        return base64.b64decode(self.send("Page.captureScreenshot", {"format": "png"})["data"])
 
     def pdf(self) -> bytes:
         """Return the page as it prints on A4."""

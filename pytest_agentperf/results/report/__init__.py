@@ -31,9 +31,17 @@ def render_report(board: Leaderboard, folder: Path | None) -> str:
     return page(board, details, missing)
 
 
-def write_report(path: Path, board: Leaderboard, *, replace: bool = False) -> Path:
-    """Write the report of a leaderboard whose files lie beside it."""
-    text = render_report(board, path.parent)
-    with new_file(path, replace=replace) as file:
+def report_beside(leaderboard: Path) -> Path:
+    """Return where a leaderboard's report goes, if nobody says where: `report.html` beside `leaderboard.json`."""
+    stem = leaderboard.stem
+    if stem.startswith("leaderboard"):
+        stem = f"report{stem.removeprefix('leaderboard')}"
+    return leaderboard.with_name(f"{stem}.html")
+
+
+def write_report(path: Path, board: Leaderboard, *, folder: Path | None) -> Path:
+    """Write the report, in place of an older one; `folder` is where the leaderboard's files lie."""
+    text = render_report(board, folder)
+    with new_file(path, replace=True) as file:
         file.write(text.encode())
     return path

@@ -47,10 +47,8 @@ def _group(group: Group, details: Mapping[str, Details]) -> dict[str, Any]:
             for tier in group.tiers
         ],
         "bars": [_bar(row) for tier in group.tiers for row in group.of(tier)],
-        "systems": [
-            _system(label, number, entry, details.get(label, {}))
-            for number, (label, entry) in enumerate(group.entries)
-        ],
+        "labels": [{"text": label, "colour": colour} for label, colour in group.colours.items()],
+        "systems": [_system(label, entry, details.get(label, {})) for label, entry in group.entries],
     }
 
 
@@ -58,8 +56,8 @@ def _bar(row: Row) -> dict[str, Any]:
     return {
         "tier": row.tier.name,
         "system": row.label,
-        "number": row.system,
-        "simulated": row.marks[0].holds is False,
+        "colour": row.colour,
+        "kind": row.kind,
         "agents": row.agents_text,
         "values": row.values,
         "shown": {key: row.absent if value is None else figure(value) for key, value in row.values.items()},
@@ -67,11 +65,10 @@ def _bar(row: Row) -> dict[str, Any]:
     }
 
 
-def _system(label: str, number: int, entry: Entry, details: Details) -> dict[str, Any]:
+def _system(label: str, entry: Entry, details: Details) -> dict[str, Any]:
     judged = [phase for phase in entry.phases if phase.verdicts]
     return {
         "label": label,
-        "number": number,
         "measured": not entry.simulated,
         "probes": [_probe(entry, phase) for phase in judged],
         "searches": [_search(tier, judged) for tier in entry.tiers],

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.results.report.lenses import figure
-from pytest_agentperf.results.report.rows import tier_title
+from pytest_agentperf.results.report.rows import ranked, tier_title
 from pytest_agentperf.results.report.trust import caveats, too_close, trust
 from pytest_agentperf.results.tables import number
 
@@ -41,25 +41,29 @@ def _answer(tier: SloTier, rows: Sequence[Row], lenses: Sequence[Lens]) -> str:
 
 
 def _through_one(rows: Sequence[Row], lens: Lens) -> str:
-    known = [row for row in rows if row.values[lens.key] is not None]
-    # A model's figure is never ahead of a measured one.
-    ranked = sorted(known, key=lambda row: (not row.measured, -(row.values[lens.key] or 0)))
-    if not ranked or not ranked[0].values[lens.key]:
+    known = [row for row in ranked(rows, lens.key) if row.values[lens.key] is not None]
+    if not known or not known[0].values[lens.key]:
         texts = "; ".join(f"{row.label}: {row.absent if row not in known else '0 agents'}" for row in rows)
         return f'<p class="lead"><strong>No system</strong></p><p class="next">{escape(texts)}</p>'
-    first, others = ranked[0], ranked[1:]
+    first = known[0]
+    others = [row for row in known[1:] if row.kind == first.kind]
+    beside = [row for row in known[1:] if row.kind != first.kind]
     found = trust(first)
     value = figure(first.values[lens.key] or 0)
     lead = (
-        f'<p class="lead"><strong class="who series-{first.system % 8}">{escape(first.label)}</strong> '
+        f'<p class="lead"><strong class="who series-{first.colour % 8}">{escape(first.label)}</strong> '
         f'<strong class="value">{value}</strong> <span class="unit">{escape(lens.unit)}</span></p>'
     )
     parts = [f"{escape(row.label)} {figure(row.values[lens.key] or 0)}" for row in others]
-    parts += [f"{escape(row.label)} – ({escape(row.absent)})" for row in rows if row not in known]
+    unknown = [row for row in rows if row not in known and row.kind != "published"]
+    parts += [f"{escape(row.label)} – ({escape(row.absent)})" for row in unknown]
     then = f'<p class="next">then {" · ".join(parts)}</p>' if parts else ""
+    for kind in dict.fromkeys(row.kind for row in beside):
+        shown = [f"{_name(row)} {figure(row.values[lens.key] or 0)}" for row in beside if row.kind == kind]
+        then += f'<p class="next">beside it, {kind}: {" · ".join(shown)}</p>'
     close = (
         '<p class="next"><strong>Too close to call:</strong> the search’s resolution is wider than the lead</p>'
-        if others and others[0].measured == first.measured and too_close(first, others[0], lens)
+        if others and too_close(first, others[0], lens)
         else ""
     )
     return (
@@ -73,7 +77,7 @@ def table(group: Group, lenses: Sequence[Lens]) -> str:
     score = through(lenses, lambda lens: escape(lens.unit))
     heads = [
         ("system", ""),
-        (score, "number"),
+        (score, "number score"),
         ("agents", "number"),
         ("speed P25", "number"),
         ("TTFT P95", "number"),
@@ -105,7 +109,7 @@ def _row(row: Row, lenses: Sequence[Lens]) -> str:
             return f"<strong>{figure(value)}</strong>"
         return f'<span class="quiet" title="{escape(row.absent)}">–</span>'
 
-    simulated = ' <span class="tag">simulated</span>' if row.marks[0].holds is False else ""
+    tag = "" if row.kind == "measured" else f' <span class="tag">{row.kind}</span>'
     served = ", ".join(filter(None, (row.hardware, row.served_by)))
     ttft = "–" if row.ttft_p95_s is None else f"{row.ttft_p95_s:,.2f} s"
     cells = "".join(
@@ -120,23 +124,30 @@ def _row(row: Row, lenses: Sequence[Lens]) -> str:
         )
     )
     marks = "".join(_mark(mark) for mark in row.marks)
+    if row.kind == "published":
+        marks = f'<td colspan="{len(row.marks)}" class="quiet">not checked here</td>'
     return (
-        f'<tr><th scope="row"><span class="who series-{row.system % 8}">{escape(row.label)}</span>{simulated}'
+        f'<tr><th scope="row"><span class="who series-{row.colour % 8}">{_name(row)}</span>{tag}'
         f'<span class="served">{escape(served)}</span></th>{cells}{marks}</tr>'
     )
+
+
+def _name(row: Row) -> str:
+    # The tag, or the sentence, says it already.
+    return escape(row.label.removesuffix(" (published)"))
 
 
 def _mark(mark: Mark) -> str:
     reasons = escape("; ".join(mark.reasons))
     if mark.holds is None:
-        return f'<td class="mark quiet" title="{reasons}">{escape(mark.reasons[0])}</td>'
+        return f'<td class="mark quiet" title="{reasons}">not run</td>'
     kind, sign, word = ("yes", "✓", "yes") if mark.holds else ("no", "✕", "no")
     return f'<td class="mark {kind}" title="{reasons}"><span aria-hidden="true">{sign}</span> {word}</td>'
 
 
 def caveat_list(group: Group) -> str:
     """Return everything that speaks against the numbers."""
-    everybody = len(group.entries)
+    everybody = len(group.colours)
     items = []
     for caveat in caveats(group):
         who = "all systems" if len(caveat.who) == everybody > 1 else ", ".join(caveat.who)

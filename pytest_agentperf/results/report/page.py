@@ -93,7 +93,8 @@ def _title(found: Sequence[Group]) -> str:
 
 
 def _made(board: Leaderboard) -> str:
-    return f"pytest-agentperf {board.software.get('pytest-agentperf', '')}, {board.created_utc}"
+    versions = dict.fromkeys(entry.software.get("pytest-agentperf", "") for entry in board.entries)
+    return f"Leaderboard of {board.created_utc}, measured with pytest-agentperf {', '.join(versions) or '–'}"
 
 
 def _banner(board: Leaderboard) -> str:
@@ -157,11 +158,11 @@ def _rules(group: Group) -> str:
             f"{entry.dataset.name} ({entry.dataset.trajectories} trajectories)" for _, entry in group.entries
         )
     )
-    return f"ruleset {rulesets} · dataset {datasets}"
+    return f"ruleset {rulesets} · dataset {datasets}" if group.entries else "as published by others"
 
 
 def _configuration(group: Group) -> str:
-    return f"<h3>{escape(group.title)}</h3>{configuration_tables(group.entries)}"
+    return f"<h3>{escape(group.title)}</h3>{configuration_tables(group.entries)}" if group.entries else ""
 
 
 def _missing(missing: Sequence[str]) -> str:

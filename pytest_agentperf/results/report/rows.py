@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.report.lenses import LENSES, lens_values
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_agentperf.core.leaderboard import Entry, Flag, Leaderboard, TierResult
+    from pytest_agentperf.core.published import PublishedResult
     from pytest_agentperf.core.slo import SloTier
+
+Kind = Literal["measured", "simulated", "published"]
+"""Who says so: hardware that was asked here, a model, or somebody else."""
+_ORDER: dict[Kind, int] = {"measured": 0, "simulated": 1, "published": 2}
 
 
 class Mark(NamedTuple):
@@ -27,10 +32,10 @@ class Mark(NamedTuple):
 class Row(NamedTuple):
     """One system at one tier."""
 
-    system: int
-    """Which of the group's systems, from 0: its colour and its place in the charts."""
+    colour: int
+    """Of the system; what others published of the same one has the same."""
     label: str
-    title: str
+    kind: Kind
     tier: SloTier
     agents: int | None
     agents_text: str
@@ -47,16 +52,6 @@ class Row(NamedTuple):
     power_per_accelerator_w: float | None
     marks: tuple[Mark, ...]
 
-    @property
-    def trusted(self) -> bool:
-        """Return whether everything that could be asked of the row holds."""
-        return all(mark.holds for mark in self.marks)
-
-    @property
-    def measured(self) -> bool:
-        """Return whether hardware answered."""
-        return self.marks[0].holds is True
-
 
 class Group(NamedTuple):
     """What may stand in one table: results of one suite in one edition."""
@@ -66,6 +61,7 @@ class Group(NamedTuple):
     edition: str
     entries: tuple[tuple[str, Entry], ...]
     """With the label of each, unique in the report."""
+    published: tuple[tuple[str, PublishedResult], ...]
     tiers: tuple[SloTier, ...]
     rows: tuple[Row, ...]
 
@@ -73,22 +69,48 @@ class Group(NamedTuple):
         """Return a tier's rows, the best first, through the first lens that has a figure for it."""
         rows = [row for row in self.rows if row.tier.name == tier.name]
         lens = next((x.key for x in LENSES if any(row.values[x.key] is not None for row in rows)), "mw")
-        return sorted(rows, key=lambda row: (-_or(row.values[lens]), row.label))
+        return ranked(rows, lens)
+
+    @property
+    def colours(self) -> dict[str, int]:
+        """Return the label of every system, with its colour."""
+        return {row.label: row.colour for row in self.rows}
+
+
+def ranked(rows: Iterable[Row], lens: str) -> list[Row]:
+    """Return rows with the best first: no model's figure before a measured one, and what others say last."""
+
+    def rank(row: Row) -> tuple[int, float, str]:
+        value = row.values[lens]
+        return _ORDER[row.kind], 1.0 if value is None else -value, row.label
+
+    return sorted(rows, key=rank)
 
 
 def groups(board: Leaderboard) -> list[Group]:
     """Return the leaderboard's results by suite and edition, as they came."""
     labels = _labels(board.entries)
-    found: dict[tuple[str, str], list[tuple[str, Entry]]] = {}
+    entries: dict[tuple[str, str], list[tuple[str, Entry]]] = {}
     for label, entry in zip(labels, board.entries, strict=True):
-        found.setdefault((entry.suite["name"], entry.edition), []).append((label, entry))
+        entries.setdefault((entry.suite["name"], entry.edition), []).append((label, entry))
+    published: dict[tuple[str, str], list[tuple[str, PublishedResult]]] = {}
+    for result in board.published:
+        named = (f"{result.system} (published)", result)
+        published.setdefault((result.suite, result.edition), []).append(named)
     return [
-        _group(f"g{number}", edition, entries) for number, ((_, edition), entries) in enumerate(found.items())
+        _group(f"g{number}", key, entries.get(key, ()), published.get(key, ()))
+        for number, key in enumerate(dict.fromkeys((*entries, *published)))
     ]
 
 
-def _group(key: str, edition: str, entries: Sequence[tuple[str, Entry]]) -> Group:
-    tiers = {tier.tier.name: tier.tier for _, entry in entries for tier in entry.tiers}
+def _group(
+    key: str,
+    suite: tuple[str, str],
+    entries: Sequence[tuple[str, Entry]],
+    published: Sequence[tuple[str, PublishedResult]],
+) -> Group:
+    tiers = {result.tier.name: result.tier for _, result in published}
+    tiers |= {tier.tier.name: tier.tier for _, entry in entries for tier in entry.tiers}
     rows = [
         _row(number, label, entry, tier)
         for number, (label, entry) in enumerate(entries)
@@ -100,11 +122,15 @@ def _group(key: str, edition: str, entries: Sequence[tuple[str, Entry]]) -> Grou
         for tier in tiers.values()
         if tier.name not in {known.tier.name for known in entry.tiers}
     ]
+    names = [entry.system["name"] for _, entry in entries]
+    names += dict.fromkeys(result.system for _, result in published if result.system not in names)
+    rows += [_published(names.index(result.system), label, result) for label, result in published]
     return Group(
         key,
-        entries[0][1].suite["title"],
-        edition,
+        entries[0][1].suite["title"] if entries else suite[0],
+        suite[1],
         tuple(entries),
+        tuple(published),
         tuple(tiers[name] for name in sorted(tiers)),
         tuple(rows),
     )
@@ -126,7 +152,7 @@ def _labels(entries: Iterable[Entry]) -> list[str]:
     return labels
 
 
-def _row(number: int, label: str, entry: Entry, tier: TierResult) -> Row:
+def _row(colour: int, label: str, entry: Entry, tier: TierResult) -> Row:
     normalisation, metrics = tier.normalisation, tier.metrics
     serving = entry.system["deployments"][tier.deployment]["serving"]
     if tier.agents is None:
@@ -135,9 +161,9 @@ def _row(number: int, label: str, entry: Entry, tier: TierResult) -> Row:
         notes = normalisation.notes if normalisation else ()
         absent = next((note for note in notes if note.startswith("no valid power")), "not known")
     return Row(
-        system=number,
+        colour=colour,
         label=label,
-        title=entry.system["title"],
+        kind=_kind(entry),
         tier=tier.tier,
         agents=tier.agents,
         agents_text=_agents(tier),
@@ -154,12 +180,12 @@ def _row(number: int, label: str, entry: Entry, tier: TierResult) -> Row:
     )
 
 
-def _not_run(number: int, label: str, entry: Entry, tier: SloTier) -> Row:
+def _not_run(colour: int, label: str, entry: Entry, tier: SloTier) -> Row:
     """Return the row of a tier that other systems have."""
     return Row(
-        system=number,
+        colour=colour,
         label=label,
-        title=entry.system["title"],
+        kind=_kind(entry),
         tier=tier,
         agents=None,
         agents_text="–",
@@ -179,6 +205,41 @@ def _not_run(number: int, label: str, entry: Entry, tier: SloTier) -> Row:
             Mark("comparable", None, ("not run",)),
         ),
     )
+
+
+def _published(colour: int, label: str, result: PublishedResult) -> Row:
+    per_mw = result.agents_per_mw
+    values: dict[str, float | None] = dict.fromkeys((lens.key for lens in LENSES), None)
+    values |= {
+        "mw": per_mw,
+        "kw": None if per_mw is None else per_mw / 1e3,
+        "accelerator": result.agents_per_accelerator,
+        "total": result.agents,
+    }
+    allocated = "" if result.accelerators is None else f"{result.accelerators} × "
+    said = (f"as published by {result.published_by}: {result.source}",)
+    return Row(
+        colour=colour,
+        label=label,
+        kind="published",
+        tier=result.tier,
+        agents=result.agents,
+        agents_text="–" if result.agents is None else f"{result.agents:,}",
+        below=None,
+        values=values,
+        absent="not published",
+        hardware=f"{allocated}{result.title}",
+        served_by=f"published by {result.published_by}",
+        output_speed_p25_tok_s=None,
+        ttft_p95_s=None,
+        throughput_tok_s=None,
+        power_per_accelerator_w=None,
+        marks=tuple(Mark(name, None, said) for name in ("measured", "valid", "complete", "comparable")),
+    )
+
+
+def _kind(entry: Entry) -> Kind:
+    return "simulated" if entry.simulated else "measured"
 
 
 def _agents(tier: TierResult) -> str:
@@ -206,7 +267,3 @@ def reasons_at(flag: Flag, tier: TierResult, entry: Entry) -> tuple[str, ...]:
     """Return a flag's reasons, without those of other tiers."""
     others = tuple(f"{other.tier.name}: " for other in entry.tiers if other.tier.name != tier.tier.name)
     return tuple(reason for reason in flag.reasons if not reason.startswith(others or ("\0",)))
-
-
-def _or(value: float | None) -> float:
-    return -1.0 if value is None else value

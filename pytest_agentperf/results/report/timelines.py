@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pytest_agentperf.core.metrics import FloatArray
 from pytest_agentperf.core.records import NULL
 from pytest_agentperf.results.report.distributions import rounded
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_agentperf.core.leaderboard import PhaseResult
+    from pytest_agentperf.core.metrics import FloatArray
     from pytest_agentperf.core.records import RequestColumns
 
 IntArray = npt.NDArray[np.int64]
@@ -60,8 +60,8 @@ def _ramps(starts: FloatArray, slopes: FloatArray, at: FloatArray) -> FloatArray
 def timeline(
     phase: PhaseResult,
     columns: RequestColumns | None,
-    power: Mapping[str, IntArray | FloatArray] | None,
-    server: Mapping[str, IntArray | FloatArray] | None,
+    power: Mapping[str, npt.NDArray[Any]] | None,
+    server: Mapping[str, npt.NDArray[Any]] | None,
 ) -> dict[str, Any]:
     """Return the phase's series over time, those whose file is there; None inside a series where nothing is known."""
     steps = Steps(phase)
@@ -123,7 +123,7 @@ def _cache_share(steps: Steps, columns: RequestColumns) -> FloatArray | None:
     return _divided(cached, asked)
 
 
-def _power(steps: Steps, power: Mapping[str, IntArray | FloatArray]) -> FloatArray | None:
+def _power(steps: Steps, power: Mapping[str, npt.NDArray[Any]]) -> FloatArray | None:
     """Return the power of all devices together, known only where it is of every one of them."""
     total = np.zeros(steps.middles_s.size)
     for device in np.unique(power["device"]):
@@ -143,7 +143,7 @@ def _power(steps: Steps, power: Mapping[str, IntArray | FloatArray]) -> FloatArr
     return total
 
 
-def _of_server(steps: Steps, server: Mapping[str, IntArray | FloatArray]) -> dict[str, FloatArray | None]:
+def _of_server(steps: Steps, server: Mapping[str, npt.NDArray[Any]]) -> dict[str, FloatArray | None]:
     at = steps.seconds(server["t_ns"])
     found: dict[str, FloatArray | None] = {}
     for name in ("running", "waiting"):

@@ -36,6 +36,8 @@ class Caveat(NamedTuple):
 
 def trust(row: Row) -> Trust:
     """Say whether a row can be trusted, and what speaks against it."""
+    if row.kind == "published":
+        return Trust("care", "With care: published by others, not checked here")
     against = [_NEGATED[mark.name] for mark in row.marks if not mark.holds]
     if not against:
         return Trust("yes", "Yes: measured, valid, complete and comparable")
@@ -80,6 +82,11 @@ def caveats(group: Group) -> list[Caveat]:
             said.setdefault(text, []).append(label)
     everybody = tuple(label for label, _ in group.entries)
     found = [Caveat(everybody, text) for text in differences(group)]
+    sources: dict[str, list[str]] = {}
+    for label, result in group.published:
+        text = f"published by {result.published_by}, not measured here: {result.source}"
+        sources.setdefault(text, []).append(label)
+    found += [Caveat(tuple(dict.fromkeys(who)), text) for text, who in sources.items()]
     return found + [Caveat(tuple(who), text) for text, who in said.items()]
 
 

@@ -10,7 +10,7 @@ const charts = (() => {
   };
   const verdicts = { domain: ["PASS", "FAIL", "INVALID", "INCONCLUSIVE"],
     colours: ["var(--good)", "var(--bad)", "var(--warn)", "var(--warn)"], shapes: ["circle", "cross", "diamond", "square"] };
-  const colour = (system) => `var(--s${system.number % 8})`;
+  const colour = (number) => `var(--s${number % 8})`;
   const byVerdict = {
     color: { field: "verdict", type: "nominal", legend: null, scale: { domain: verdicts.domain, range: verdicts.colours } },
     shape: { field: "verdict", type: "nominal", legend: null, scale: { domain: verdicts.domain, range: verdicts.shapes } },
@@ -29,13 +29,14 @@ const charts = (() => {
   }
   const frame = (height, layer, more = {}) =>
     ({ width: "container", height, autosize: { type: "fit-x", contains: "padding" }, config, layer, ...more });
-  const systems = (group) => ({ domain: group.systems.map((s) => s.label), range: group.systems.map(colour) });
+  const systems = (group) => ({ domain: group.labels.map((one) => one.text), range: group.labels.map((one) => colour(one.colour)) });
+  const fills = { measured: colour, simulated: (number) => `url(#hatch-${number % 8})`, published: () => "var(--paper)" };
 
   // One tier's bars, the best first. What has no figure says why.
   function bars(group, tier, lens) {
     const rows = group.bars.filter((bar) => bar.tier === tier.name).map((bar) => ({
       system: bar.system, value: bar.values[lens.key], shown: bar.shown[lens.key], agents: bar.agents, trust: bar.trust,
-      figures: bar.simulated ? "simulated" : "measured", fill: bar.simulated ? `url(#hatch-${bar.number % 8})` : `var(--s${bar.number % 8})`,
+      figures: bar.kind, fill: fills[bar.kind](bar.colour),
       described: `${bar.system}: ${bar.shown[lens.key]} ${lens.unit}, ${bar.agents} agents`,
     })).sort((a, b) => (b.value ?? -1) - (a.value ?? -1));
     const most = Math.max(...rows.map((row) => row.value ?? 0), 0) || 1;
@@ -60,12 +61,17 @@ const charts = (() => {
         verdicts: Object.entries(probe.verdicts).map(([tier, verdict]) => `${tier} ${verdict}`).join(", "), kind: probe.kind,
         described: `${system.label}, ${probe.agents} agents: P25 ${probe.speed} tok/s, P95 TTFT ${probe.ttft === null ? "infinite" : probe.ttft + " s"}`,
       })));
-    if (!points.length) return null;
+    // A published capacity is at least as fast as its tier asks.
+    const published = group.bars.filter((bar) => bar.kind === "published" && bar.values[lens.key]).map((bar) => {
+      const tier = group.tiers.find((one) => one.name === bar.tier);
+      return { system: bar.system, value: bar.values[lens.key], speed: tier.speed, text: `${tier.title}, at least ${tier.speed} tok/s`, described: `${bar.system}, ${tier.title}: ${bar.shown[lens.key]} ${lens.unit}` };
+    });
+    if (!points.length && !published.length) return null;
     const last = {};
     for (const point of points) if (!last[point.line] || point.value > last[point.line].value) last[point.line] = point;
     const color = { field: "system", type: "nominal", scale: systems(group), legend: null };
     const x = { field: "speed", ...number, scale: { type: "log", nice: false, padding: 12 }, axis: { title: "P25 output speed (tok/s)", values: ticks([...points.map((p) => p.speed), ...group.tiers.map((t) => t.speed)]), format: "~g" } };
-    const y = { field: "value", ...number, scale: { type: "log", nice: false, padding: 12 }, axis: { title: lens.unit, values: ticks(points.map((p) => p.value)), format: ",~g" } };
+    const y = { field: "value", ...number, scale: { type: "log", nice: false, padding: 12 }, axis: { title: lens.unit, values: ticks([...points, ...published].map((p) => p.value)), format: ",~g" } };
     return frame(380, [
       { data: { values: group.tiers }, mark: { type: "rule", strokeDash: [5, 4], aria: false }, encoding: { x: { field: "speed", ...number } } },
       { data: { values: group.tiers.map((tier) => ({ ...tier, text: `${tier.title} ≥ ${tier.speed}` })) },
@@ -77,6 +83,8 @@ const charts = (() => {
         shape: { field: "late", type: "nominal", legend: null, scale: { domain: ["in time", "too late"], range: ["circle", "triangle-up"] } },
         description: { field: "described" }, tooltip: tip(["system", "system"], ["agents", "agents", ","], ["value", lens.unit, ",.4~g"],
           ["speed", "P25 speed (tok/s)", ".4~g"], ["ttftText", "P95 TTFT"], ["lateText", "TTFT"], ["verdicts", "verdicts"], ["kind", "probe"]) } },
+      ...(published.length ? [{ data: { values: published }, mark: { type: "point", filled: false, shape: "diamond", size: 110, strokeWidth: 2 }, encoding: { x, y, color,
+        description: { field: "described" }, tooltip: tip(["system", "system"], ["value", lens.unit, ",.4~g"], ["text", "published at"]) } }] : []),
       { data: { values: Object.values(last) }, mark: { type: "text", align: "center", dy: -11, fontWeight: 600, aria: false },
         encoding: { x, y, color, text: { field: "line" } } },
     ], { data: { values: points } });
@@ -157,5 +165,5 @@ const charts = (() => {
     ], { data: { values } });
   }
 
-  return { bars, curves, search, distribution, timeline, verdicts };
+  return { colour, bars, curves, search, distribution, timeline, verdicts };
 })();

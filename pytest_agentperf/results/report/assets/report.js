@@ -81,12 +81,13 @@
   function drawGroup(group) {
     const holder = find(`[data-chart=bars][data-group=${group.key}]`);
     const chosen = lens();
-    const simulated = group.systems.every((system) => !system.measured);
+    const simulated = group.systems.length > 0 && group.systems.every((system) => !system.measured);
     group.tiers.forEach((tier, i) => {
       const figure = holder.children[i] ?? holder.appendChild(document.createElement("figure"));
       draw(figure, `${tier.title}: ${chosen.unit}`, charts.bars(group, tier, chosen), { simulated });
     });
-    const legend = [...group.systems.map((system) => ({ text: system.label, colour: `var(--s${system.number % 8})` })),
+    const published = new Set(group.bars.filter((bar) => bar.kind === "published").map((bar) => bar.system));
+    const legend = [...group.labels.map(({ text, colour }) => ({ text, colour: charts.colour(colour), shape: published.has(text) ? "diamond" : "circle" })),
       { text: "too late for a tier’s TTFT", colour: "var(--ink)", shape: "triangle-up" }];
     draw(find(`[data-chart=curves][data-group=${group.key}]`), `${chosen.unit} against P25 output speed`, charts.curves(group, chosen),
       { legend, simulated, nothing: "No probe has a figure here." });
@@ -235,7 +236,8 @@
 
   for (const group of data.groups) {
     drawGroup(group);
-    look(group);
+    if (group.systems.length) look(group);
+    else find(`#${group.key} .look`).remove();
   }
   all("input[name=lens]").forEach((input) => input.addEventListener("change", () => data.groups.forEach(drawGroup)));
   settings();

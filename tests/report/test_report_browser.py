@@ -1,0 +1,241 @@
+"""The report in a headless Chromium: a rehearsed leaderboard of four systems, and a run over real HTTP."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from chromium import BROWSER, Chromium
+from plugin_support import Workplace, plain_environment, pytest_command, write_tiny_dataset
+from report_support import data_of, joined, rehearse
+
+from pytest_agentperf.cli import main
+from pytest_agentperf.results.report import report_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from chromium import Page
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium (apt-get install chromium)")
+SYSTEMS = ("gb300", "b300", "h200", "mi355x")
+LENS = "document.querySelector('#lens-{}').click()"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    started = Chromium(tmp_path_factory.mktemp("profile"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the report of four rehearsed systems in one leaderboard."""
+    folder = tmp_path_factory.mktemp("four")
+    # So few agents cost little time; where gb300 still passes, it is "at least".
+    paths = rehearse(folder, *SYSTEMS, arguments=("--agentperf-start=8", "--agentperf-max-agents=64"))
+    leaderboard = joined(paths, folder / "leaderboard-rehearsal.json")
+    assert main(["report", str(leaderboard)]) == 0
+    return report_beside(leaderboard)
+
+
+@pytest.fixture(scope="module")
+def page(browser: Chromium, four: Path) -> Page:
+    opened = browser.open()
+    opened.visit(four)
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_wrong_unseen(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "page" in request.fixturenames:
+        page: Page = request.getfixturevalue("page")
+        assert page.errors == []
+        assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def each(page: Page, selector: str, what: str) -> list[Any]:
+    """Return an expression of every element that is there: `one`, if the selector finds it."""
+    found: list[Any] = page.ask(f"[...document.querySelectorAll({selector!r})].map((one) => {what})")
+    return found
+
+
+def texts(page: Page, selector: str) -> list[str]:
+    return each(page, selector, "one.textContent")
+
+
+def seen(page: Page, selector: str) -> list[str]:
+    """Return the texts of the elements that are not hidden."""
+    return [text for text in each(page, selector, "one.offsetParent && one.textContent") if text]
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    page.ask(
+        f"(() => {{ const one = document.querySelector('[data-choice={name}]'); "
+        f"one.value = {value!r}; one.dispatchEvent(new Event('change')); }})()"
+    )
+
+
+def count(page: Page, selector: str) -> int:
+    return len(texts(page, selector))
+
+
+def test_every_chart_is_drawn_with_axes(page: Page) -> None:
+    # Three tiers' bars, the curves, three of the search, two distributions, five timelines.
+    assert count(page, "figure .canvas svg") == 3 + 1 + 3 + 2 + 5
+    axes = texts(page, "figure[data-chart=curves] svg .role-axis-title text")
+    assert axes == ["P25 output speed (tok/s)", "agents per MW"]
+    assert all(
+        texts(page, f"figure[data-chart={name}] svg .role-axis-label text") for name in ("ttft", "time-power")
+    )
+    assert page.ask("document.title").startswith("SIMULATED: ")
+
+
+def test_every_probe_is_a_point_and_what_was_too_late_a_triangle(page: Page, four: Path) -> None:
+    (group,) = data_of(four.read_text(encoding="utf-8"))["groups"]
+    probes: list[dict[str, Any]] = [
+        probe
+        for one in group["systems"]
+        for probe in one["probes"]
+        if probe["speed"] and probe["values"]["mw"]
+    ]
+    marks = "figure[data-chart=curves] svg .mark-symbol path[aria-label]"
+    assert count(page, marks) == len(probes) > 20
+    triangles = sum("A" not in path for path in each(page, marks, "one.getAttribute('d')"))
+    assert triangles == sum(bool(probe["late"]) for probe in probes) > 0
+
+
+def test_bars_stand_by_tier_with_their_numbers(page: Page, four: Path) -> None:
+    (group,) = data_of(four.read_text(encoding="utf-8"))["groups"]
+    shown = texts(page, ".bars figure:first-child svg .mark-text.role-mark text")
+    wanted = [bar for bar in group["bars"] if bar["tier"] == "tier1"]
+    assert len(wanted) == len(SYSTEMS)
+    assert sorted(text for text in shown if text) == sorted(bar["shown"]["mw"] for bar in wanted)
+    fills = each(page, ".bars svg .mark-rect.role-mark path", "one.getAttribute('fill')")
+    # What a model says is hatched.
+    assert fills
+    assert all(fill.startswith("url(#hatch-") for fill in fills)
+
+
+def test_the_lens_changes_table_cards_and_charts(page: Page) -> None:
+    before = texts(page, ".bars figure:first-child svg .mark-text.role-mark text")
+    assert set(seen(page, ".lead .unit")) == {"agents per MW"}
+    page.ask(LENS.format("accelerator"))
+    page.settle()
+    assert set(seen(page, ".lead .unit")) == {"agents per accelerator"}
+    assert texts(page, ".bars figure:first-child svg .mark-text.role-mark text") != before
+    assert "agents per accelerator" in texts(page, "figure[data-chart=curves] svg .role-axis-title text")
+    assert page.ask("document.querySelector('#lens-usd').disabled")
+    page.ask(LENS.format("mw"))
+    page.settle()
+    assert texts(page, ".bars figure:first-child svg .mark-text.role-mark text") == before
+
+
+def test_a_search_is_replayed_step_by_step(page: Page) -> None:
+    text = "document.querySelector('.step-text').textContent"
+    step = "document.querySelector('[data-choice=step]')"
+    page.ask(f"{step}.focus()")
+    last = int(page.ask(f"{step}.max"))
+    assert f"{last} of {last}" in page.ask(text)
+    for _ in range(last - 1):
+        page.press("ArrowLeft")
+    assert "1 of" in page.ask(text)
+    assert "ramp" in page.ask(text)
+    assert "target ≥ 20" in page.ask(text)
+    points = "[data-chart=search-agents] svg .mark-symbol path"
+    assert each(page, points, "one.getAttribute('opacity')").count("0.18") == last - 1
+    page.ask("document.querySelector('[data-step=\"1\"]').focus()")
+    page.press(" ")
+    assert "2 of" in page.ask(text)
+
+
+def test_systems_tiers_and_probes_can_be_chosen(page: Page) -> None:
+    choose(page, "system", "mi355x")
+    choose(page, "tier", "tier2")
+    page.settle()
+    assert "target ≥ 60" in page.ask("document.querySelector('.step-text').textContent")
+    captions = texts(page, "figure[data-chart=ttft] figcaption, figure[data-chart=time-power] figcaption")
+    assert captions[0].startswith("mi355x, tier 2: time to first token")
+    assert all("simulated" in caption for caption in captions)
+    assert count(page, "figure[data-chart=ttft] svg .mark-line path") == 2
+
+
+def test_charts_are_read_with_the_keyboard(page: Page) -> None:
+    page.ask("document.querySelector('[data-chart=curves] .canvas').focus()")
+    page.press("ArrowRight")
+    first = page.ask("document.querySelector('[data-chart=curves] .reading').textContent")
+    page.press("ArrowRight")
+    second = page.ask("document.querySelector('[data-chart=curves] .reading').textContent")
+    assert first.startswith("1 of ")
+    assert "agents: P25" in first
+    assert second.startswith("2 of ")
+    # From the top, Tab reaches the controls in their order.
+    page.ask("document.querySelector('.skip').focus()")
+    reached = []
+    for _ in range(3):
+        page.press("Tab")
+        reached.append(page.ask("document.activeElement.id || document.activeElement.classList[0]"))
+    assert reached == ["lens-mw", "wide", "canvas"]
+
+
+def test_hovering_shows_numbers(page: Page) -> None:
+    at = page.ask(
+        """(() => { const one = document.querySelector('[data-chart=curves] svg .mark-symbol path[aria-label]');
+        one.scrollIntoView({block: 'center'}); const box = one.getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2]; })()"""
+    )
+    page.point_at(at[0] - 200, at[1])
+    page.point_at(*at)
+    page.settle()
+    shown = page.ask("document.querySelector('#vg-tooltip-element.visible')?.textContent ?? ''")
+    assert "P95 TTFT" in shown
+
+
+def test_settings_are_found(page: Page) -> None:
+    page.ask(
+        "(() => { const one = document.querySelector('#find-setting'); one.value = 'serving framework'; "
+        "one.dispatchEvent(new Event('input')); })()"
+    )
+    rows = seen(page, "table.settings tbody tr")
+    assert rows
+    assert all("framework" in row for row in rows)
+
+
+def test_it_fits_a_phone_and_prints_in_light(browser: Chromium, four: Path) -> None:
+    phone = browser.open(width=390, height=844)
+    phone.media(scheme="dark")
+    phone.visit(four)
+    assert phone.ask("document.documentElement.scrollWidth") <= 390
+    # The answer, and whether to trust it, without scrolling.
+    assert phone.ask("document.querySelector('.answer .trust').getBoundingClientRect().bottom") < 844
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = phone.ask(paper)
+    phone.media(scheme="dark", medium="print")
+    assert phone.ask(paper) == "rgb(255, 255, 255)" != dark
+    assert phone.ask("getComputedStyle(document.querySelector('.lenses')).display") == "none"
+    assert phone.pdf().startswith(b"%PDF")
+    assert phone.errors == []
+    phone.close()
+
+
+def test_a_run_over_http_leaves_a_report(browser: Chromium, tmp_path: Path) -> None:
+    place = Workplace(tmp_path, write_tiny_dataset(tmp_path / "data"))
+    place.system("box")
+    done = subprocess.run(
+        pytest_command("suites/tiny", "--system=box", "-p", "no:cacheprovider", "-k", "tier1",
+                       "--agentperf-start=2", "--agentperf-max-agents=3"),
+        cwd=tmp_path, env=plain_environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    path = place.run_folder("box") / "report.html"
+    assert f"report: {path}" in done.stdout, done.stdout
+    page = browser.open()
+    page.visit(path)
+    assert page.errors == []
+    assert count(page, "figure .canvas svg") == 1 + 1 + 3 + 2 + 5
+    assert "simulated" in page.ask("document.querySelector('.answer .trust').textContent")
+    assert "INCOMPLETE: box" in page.ask("document.querySelector('header').textContent")
+    page.close()
