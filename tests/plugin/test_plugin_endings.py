@@ -405,7 +405,7 @@ def test_ctrl_c_keeps_what_was_measured(place: Workplace) -> None:
     assert names == [
         *(["broken-off/002-ramp-2.parquet"]),
         *(["requests/000-warmup-1.parquet", "requests/001-ramp-1.parquet"]),
-        *([f"{here}/journal.jsonl", f"{here}/leaderboard.json"]),
+        *(f"{here}/{name}" for name in ("journal.jsonl", "leaderboard.json", "report.html", "turns.parquet")),
     ]
     # Whoever was in flight came to an end, and nothing of it is in a window.
     kept = pd.read_parquet(place.run_folder("swift") / "broken-off/002-ramp-2.parquet")

@@ -276,7 +276,9 @@ def test_one_folder_and_one_leaderboard_per_system(measured: Measured) -> None:
         assert {path.name for path in folder.iterdir()} - {"power", "server"} == {
             "journal.jsonl",
             "leaderboard.json",
+            "report.html",
             "requests",
+            "turns.parquet",
         }
 
 
@@ -459,6 +461,8 @@ def test_nothing_else_was_written(measured: Measured) -> None:
     assert all(name.startswith("agentperf-results/tiny-") for name in outputs)
     kinds = (
         "leaderboard.json",
+        r"report\.html",
+        r"turns\.parquet",
         r"(requests|power|server)/\d{3}-[a-z]+-\d+\.parquet",
         r"journal\.jsonl",
     )

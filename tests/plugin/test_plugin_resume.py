@@ -218,7 +218,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_costs_one_phase(
     with monkeypatch.context() as patched:
         module, _, name = what.rpartition(".")
         target = __import__("pkgutil").resolve_name(f"pytest_agentperf.{module}")
-        real, left = getattr(target, name), [3 if "records" in what else 6]
+        real, left = getattr(target, name), [4 if "records" in what else 6]
 
         def write(*given: Any, **options: Any) -> Any:
             left[0] -= 1
