@@ -235,7 +235,10 @@ def test_a_run_over_http_leaves_a_report(browser: Chromium, tmp_path: Path) -> N
     page = browser.open()
     page.visit(path)
     assert page.errors == []
-    assert count(page, "figure .canvas svg") == 1 + 1 + 3 + 2 + 5
-    assert "simulated" in page.ask("document.querySelector('.answer .trust').textContent")
+    # On a busy machine probes are not valid, and have no place in some charts; then these say so.
+    assert count(page, "figure") == 1 + 1 + 3 + 2 + 5
+    assert all(each(page, "figure", "!!one.querySelector('.canvas svg, p')"))
+    assert texts(page, "figure[data-chart=time-concurrency] svg .role-axis-title text")
+    assert "SIMULATED" in page.ask("document.querySelector('header').textContent")
     assert "INCOMPLETE: box" in page.ask("document.querySelector('header').textContent")
     page.close()
