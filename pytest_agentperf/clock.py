@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from itertools import pairwise
 from time import (
@@ -11,6 +10,7 @@ from time import (
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 NS_PER_S = 1_000_000_000
@@ -62,7 +62,10 @@ class AsyncioClock:
     """The real clock inside a running asyncio loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._loop = loop or asyncio.get_running_loop()
+        # Most processes have no such loop, and start sooner without it.
+        from asyncio import get_running_loop
+
+        self._loop = loop or get_running_loop()
 
     def now_ns(self) -> int:
         """Return the monotonic time."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import httpx
-
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import PowerError
 from pytest_agentperf.core.power import PowerDevice, PowerProblem, PowerSource
+from pytest_agentperf.power.http_connection import HttpConnection, NotAnswered
 from pytest_agentperf.power.reader import Reading
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 _ENERGY = re.compile(r'^agentperf_sim_energy_joules_total\{accelerator="([^"]+)"\} (\S+)$', re.MULTILINE)
 # The counters are computed when they are asked for; between that and the reading's stamp lies half a round trip.
 _UPDATE_PERIOD_S = 0.001
+_BODY_BYTES_MAX = 1 << 24
 
 
 class SimReader:
@@ -27,7 +27,9 @@ class SimReader:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/").removesuffix("/v1") + "/metrics"
-        self._client = httpx.Client(timeout=2.0, trust_env=False)
+        self._connection = HttpConnection(
+            self._url, headers={}, request_s=2.0, body_bytes_max=_BODY_BYTES_MAX, context=None
+        )
         self._problems: list[PowerProblem] = []
 
     def open(self) -> PowerSource:
@@ -49,9 +51,9 @@ class SimReader:
         """Read every counter once."""
         before_ns = monotonic_ns()
         try:
-            text = self._client.get(self._url).text
-        except httpx.HTTPError as error:
-            text = f"the simulated server does not tell its power at {self._url} ({error}): see that it runs"
+            text = self._connection.get().decode()
+        except NotAnswered as error:
+            text = f"the simulated server does not tell its power: {self._url} {error}"
             self._problems = [PowerProblem("unreachable", None, text)]
             return ()
         t_ns = (before_ns + monotonic_ns()) // 2
@@ -68,4 +70,4 @@ class SimReader:
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        self._connection.close()

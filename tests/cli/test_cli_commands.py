@@ -33,7 +33,7 @@ ENGINE = EngineConfig(
 )
 RULES = ("min_window_s=0.3", "settle_s=0.02", "min_trajectories=1", "min_trajectories_per_agent=0",
          "warmup_agents=1", "warmup_max_s=0.3", "idle_pause_s=0", "max_tokens=16", "failure_wait_s=0.1",
-         "client_lag_p99_max_s=30")  # fmt: skip
+         "client_lag_p99_max_s=30", "client_error_max=0.99", "calibration_s=0.3")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +192,10 @@ def test_replay_writes_records_and_numbers(
     assert (tmp_path / "out.parquet").read_bytes() == before
 
 
-def test_replay_of_a_failing_endpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_of_a_failing_endpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_agentperf.deploy.preflight._PAUSE_S", 0.01)
     with SimServer(ENGINE, model="tiny", faults=FaultRates(fail=1.0)) as failing:
         assert main(replay(failing.url, "--agents=1")) == 1
     assert "HTTP 503" in capsys.readouterr().err
@@ -222,7 +225,7 @@ def test_replay_of_an_invalid_phase(
         (("--agents=1", "--dataset=bundled:x"), 2, "unknown dataset 'bundled:x'"),
         (("--agents=1", "--dataset=nowhere"), 1, "nowhere"),
         (("--agents=1", "--api-key-env=NO_SUCH_KEY"), 2, "no API key: set NO_SUCH_KEY"),
-        (("--agents=1",), 1, "no answer"),
+        (("--agents=1", "--set=calibration_s=0.3"), 1, "no answer"),
     ],
 )
 def test_replay_refuses(
@@ -240,6 +243,7 @@ def test_replay_shows_how_far_the_dataset_is(
 ) -> None:
     monkeypatch.setattr("pytest_agentperf.encoding._PROGRESS_EVERY_NS", 0)
     arguments = ["replay", "--url", "http://127.0.0.1:9/v1", "--agents=1", "--dataset=bundled:demo-v1"]
+    arguments += ["--set=calibration_s=0.3"]
     assert main(arguments) == 1
     assert "preparing the dataset, 24 of 24 trajectories\nagentperf: " in capsys.readouterr().err
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -279,7 +283,7 @@ def test_replay_leaves_a_system_alone_that_is_being_measured(
     with SystemLock(resolve(suite, path, RunOptions(), start=tmp_path)):
         assert main(["replay", "--system", "h200", "--agents=1"]) == 1
     assert "another run is measuring the system h200" in capsys.readouterr().err
-    assert main(["replay", "--system", "h200", "--agents=1"]) == 1
+    assert main(["replay", "--system", "h200", "--agents=1", "--set=calibration_s=0.3"]) == 1
     assert "no answer" in capsys.readouterr().err
 
 

@@ -50,6 +50,7 @@ OVERRIDES: dict[str, object] = {
     "max_tokens": 16,
     # A busy machine must not turn a test's verdict into INVALID.
     "client_lag_p99_max_s": 30.0,
+    "client_error_max": 0.99,
 }
 ENGINE: dict[str, object] = {
     "step_base_ms": 0.5,
@@ -65,6 +66,26 @@ SWIFT = {"step_base_ms": 0.1, "step_per_sequence_ms": 0.0}
 TEST_CAPACITY = """
 def test_capacity(capacity_run, slo_tier):
     assert capacity_run.agents >= slo_tier.expected_agents, capacity_run.report()
+"""
+# Calibration loads this machine, and what other tests do to it would be taken for the load generator's error.
+CONFTEST = """
+import pytest
+
+replaced = pytest.MonkeyPatch()
+
+def exact(trajectories, hold_s, pool, n_agents, chunks_per_s):
+    from pytest_agentperf.core.client_error import Calibration
+
+    return Calibration(
+        n_agents=n_agents, chunks_per_s=chunks_per_s, chunks_per_s_reached=chunks_per_s, requests=1000,
+        ttft_error_p50_s=0.0, ttft_error_p99_s=0.0, speed_error_p99=0.0, cpu_share_max=0.1, workers=1,
+    )
+
+def pytest_configure():
+    replaced.setattr("pytest_agentperf.opening._calibrate", exact)
+
+def pytest_unconfigure():
+    replaced.undo()
 """
 INI = """
 [pytest]
@@ -133,7 +154,7 @@ def system_yaml(
     }
     if endpoint is None:
         deployment["simulate"] = ENGINE | (engine or {})
-        deployment["power"] = {"source": "sim", "interval_s": 0.02}
+        deployment["power"] = {"source": "sim", "interval_s": 0.05}
     system = {
         "schema": "agentperf-system/1",
         "name": name,
@@ -149,9 +170,12 @@ def system_yaml(
 class Workplace:
     """A folder like a user's: `suites/tiny`, `systems/`, a pytest.ini."""
 
-    def __init__(self, folder: Path, dataset: Path) -> None:
+    def __init__(self, folder: Path, dataset: Path, *, calibrates: bool = False) -> None:
+        """`calibrates`: whether runs calibrate the load generator, as a user's do."""
         self.folder = folder
         self.dataset = dataset
+        if not calibrates:
+            self.write("suites/conftest.py", CONFTEST)
         self.suite(suite_yaml(dataset))
         self.test(TEST_CAPACITY)
         self.write("pytest.ini", INI)
@@ -184,8 +208,8 @@ class Workplace:
         )
 
     def leaderboard(self, system: str, number: int = -1) -> Leaderboard:
-        """Return a system's leaderboard, of several the last one."""
-        paths = sorted(self.results.glob(f"tiny-{system}-*/leaderboard.json"))
+        """Return a system's leaderboard, of several the last one; that of a rehearsal, too."""
+        paths = sorted(self.results.glob(f"tiny-{system}-*/leaderboard*.json"))
         return Leaderboard.model_validate_json(paths[number].read_text(encoding="utf-8"))
 
     def run_folder(self, system: str) -> Path:

@@ -95,13 +95,14 @@ def test_at_least_n(pytester: pytest.Pytester, place: Workplace) -> None:
 
 def test_x_stops_and_lf_repeats_without_overwriting(pytester: pytest.Pytester, place: Workplace) -> None:
     place.system("slow", engine={"step_base_ms": 20})
-    result = pytester.runpytest_inprocess("suites/tiny", "--system=slow", "-x")
+    arguments = ("suites/tiny", "--system=slow", "--agentperf-rehearse", "-x")
+    result = pytester.runpytest_inprocess(*arguments)
     result.assert_outcomes(failed=1)
     (entry,) = place.leaderboard("slow").entries
     assert [tier.tier.name for tier in entry.tiers] == ["tier1"]
     assert entry.complete.reasons == ("tier2: not run",)
     first = {path: path.read_bytes() for path in place.results.rglob("*") if path.is_file()}
-    result = pytester.runpytest_inprocess("suites/tiny", "--system=slow", "--lf", "-x", "--maxfail=1")
+    result = pytester.runpytest_inprocess(*arguments, "--lf", "--maxfail=1")
     result.assert_outcomes(failed=1)
     assert len(list(place.results.iterdir())) == 2
     assert first == {path: path.read_bytes() for path in first}

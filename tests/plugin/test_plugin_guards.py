@@ -47,14 +47,14 @@ def test_after_a_bug_in_one_tier_the_next_is_measured_and_written(place: Workpla
         """,
     )
     done = subprocess.run(
-        pytest_command("suites/tiny", "--system=box", "--agentperf-max-agents=1", workers),
+        pytest_command("suites/tiny", "--system=box", "--agentperf-rehearse", workers),
         cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert "1 passed, 1 error" in done.stdout, done.stdout
     assert "RuntimeError: a bug" in done.stdout
     (entry,) = place.leaderboard("box").entries
     assert [tier.tier.name for tier in entry.tiers] == ["tier1", "tier2"]
-    assert f"results: {place.run_folder('box')}/leaderboard.json" in done.stdout
+    assert f"results: {place.run_folder('box')}/leaderboard-rehearsal.json" in done.stdout
 
 
 def test_pytest_exit_is_an_interrupt(pytester: pytest.Pytester, place: Workplace) -> None:
@@ -75,7 +75,7 @@ def test_pytest_exit_is_an_interrupt(pytester: pytest.Pytester, place: Workplace
         """,
     )
     done = subprocess.run(
-        pytest_command("suites/tiny", "--system=box", "--agentperf-max-agents=1"),
+        pytest_command("suites/tiny", "--system=box", "--agentperf-rehearse", "--agentperf-max-agents=1"),
         cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.INTERRUPTED

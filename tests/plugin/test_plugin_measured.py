@@ -73,7 +73,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Me
 
     `flaky` refuses or cuts off half of its answers, so that its capacity is 0 too.
     """
-    place = Workplace(tmp_path_factory.mktemp("measured"), tiny_dataset)
+    place = Workplace(tmp_path_factory.mktemp("measured"), tiny_dataset, calibrates=True)
     place.test(TESTS)
     place.system("box", expected={"tier1": 2, "tier2": 3})
     place.system("slow", engine={"step_base_ms": 20})

@@ -69,6 +69,7 @@ def test_forced_it_is_marked(pytester: pytest.Pytester, place: Workplace) -> Non
 
 
 def test_the_checks_stand_in_the_result(pytester: pytest.Pytester, place: Workplace) -> None:
+    (place.folder / "suites/conftest.py").unlink()
     pytester.runpytest_inprocess("suites/tiny", "--system=box", "-k", "tier1", "--agentperf-max-agents=1")
     (entry,) = place.leaderboard("box").entries
     found = {check.name: check.status for check in entry.preflight["main"]}
