@@ -226,7 +226,8 @@ def test_counts_are_those_of_the_real_tokenizer(made: list[Trajectory]) -> None:
         return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
     errors = []
-    for one in made:
+    some = made[::3]
+    for one in some:
         for turn in (one.turns[0], one.turns[len(one.turns) // 2], one.turns[-1]):
             real = count(deepseek_prompt.prompt(one.request_messages(turn), one.tool_sets[0]))
             errors.append(((turn.prompt_tokens or 0) - real) / real)
@@ -234,7 +235,7 @@ def test_counts_are_those_of_the_real_tokenizer(made: list[Trajectory]) -> None:
         assert 3.1 <= sum(len(t.encode()) for t in texts) / sum(map(count, texts)) <= 4.3
     assert max(map(abs, errors)) < 0.05
     assert abs(statistics.mean(errors)) < 0.02
-    answers = list(_answers(made))
+    answers = list(_answers(some))
     real_answers = [count(deepseek_prompt.answer(message)) for _, message in answers]
     assert sum(tokens for tokens, _ in answers) == pytest.approx(sum(real_answers), rel=0.02)
     for (tokens, _), real in zip(answers, real_answers, strict=True):
