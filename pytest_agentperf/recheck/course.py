@@ -31,6 +31,12 @@ class Rules(NamedTuple):
     limit_ns: int
     failure_wait_ns: int
     delay_max_ns: int
+    begins_inside: bool
+    """Whether agents begin in the midst of a trajectory, before the assigned ones."""
+    until_certain: bool
+    """Whether the window closes once verdicts are certain at an error rate."""
+    drain_max_ns: int | None
+    """How long answers of a closed window are waited for; None: until all have ended."""
 
 
 def rules_of(ruleset: Mapping[str, Any], kind: str, n_agents: int) -> Rules:
@@ -45,6 +51,9 @@ def rules_of(ruleset: Mapping[str, Any], kind: str, n_agents: int) -> Rules:
         limit_ns=_ns(ruleset["warmup_max_s" if warmup else "phase_max_s"]),
         failure_wait_ns=_ns(ruleset["failure_wait_s"]),
         delay_max_ns=_ns(ruleset["tool_delay_max_s"]),
+        begins_inside=ruleset.get("agents_begin") == "steady_state" and not warmup,
+        until_certain=ruleset.get("error_rate") is not None and not warmup,
+        drain_max_ns=None if ruleset.get("drain_max_s") is None or warmup else _ns(ruleset["drain_max_s"]),
     )
 
 
@@ -145,7 +154,7 @@ class Course:
             if agent >= self.phase["n_agents"]
         ]
         for agent, rows in self.agents.items():
-            expected = self._turns(agent, assigned)
+            expected = self._turns(agent, assigned, rows)
             for row in rows:
                 ordinal, turn, name = next(expected)
                 if (exact["ordinal"][row], exact["turn"][row]) != (ordinal, turn):
@@ -163,9 +172,16 @@ class Course:
             "assignment", self.where, wrong, f"{len(self.agents)} agents, trajectories and turns as assigned"
         )
 
-    def _turns(self, agent: int, assigned: Assignment) -> Iterator[tuple[int, int, str]]:
-        for ordinal in count():
-            name = assigned(agent, ordinal)
+    def _turns(self, agent: int, assigned: Assignment, rows: Sequence[int]) -> Iterator[tuple[int, int, str]]:
+        before = 0
+        if self.rules.begins_inside:
+            # Where it began rests on the weights of all turns, which are not kept; from there on it is as assigned.
+            before, first = 1, rows[0]
+            name = self.records.text["trajectory"][first] or ""
+            for turn in range(self.records.exact["turn"][first] or 0, len(self.delays_ns[name])):
+                yield 0, turn, name
+        for ordinal in count(before):
+            name = assigned(agent, ordinal - before)
             for turn in range(len(self.delays_ns[name])):
                 yield ordinal, turn, name
 
@@ -184,7 +200,7 @@ class Course:
                     )
                 late.append(sent_ns - due_ns)
                 due_ns = self._next_due_ns(row)
-            if due_ns < close_ns - _SLACK_NS:
+            if due_ns < close_ns - _SLACK_NS and not self._may_be_under_way():
                 gone.append(
                     f"agent {agent} sent nothing more from {(close_ns - due_ns) / S:.3f} s before the window closed"
                 )
@@ -206,6 +222,11 @@ class Course:
         p99 = float(np.percentile(late, 99)) / S if late else 0.0
         found.tell("lateness", self.where, wrong if above > allowed else [], f"P99 {p99 * 1e3:.1f} ms")
 
+    def _may_be_under_way(self) -> bool:
+        """Return whether the phase ended while answers were still waited for: those have no record."""
+        limit_ns, phase = self.rules.drain_max_ns, self.phase
+        return limit_ns is not None and bool(phase["end_ns"] >= phase["window_close_ns"] + limit_ns)
+
     def _next_due_ns(self, row: int) -> int:
         delays = self.delays_ns[self.records.text["trajectory"][row] or ""]
         turn = self.records.exact["turn"][row] or 0
@@ -218,6 +239,11 @@ class Course:
     def check_window(self, found: Findings) -> None:
         """Check both ends of the window, and that it closed when all end conditions held (§3, §4.10, §4.12)."""
         phase, rules = self.phase, self.rules
+        if rules.until_certain:
+            found.skip(
+                "window", self.where, "it closes once verdicts are certain, which is not computed again"
+            )
+            return
         first = [self.records.exact["t_sent_ns"][rows[0]] or 0 for rows in self.agents.values()]
         deadline_ns = phase["start_ns"] + rules.limit_ns
         opened, closed = phase["window_open_ns"], phase["window_close_ns"]

@@ -77,21 +77,11 @@ def phase_metrics(
     counted = records.between("t_sent_ns", open_ns, close_ns)
     if not counted.any():
         return None
-    n, n1 = records.number["output_tokens"], records.number["first_chunk_tokens"]
-    to_first, streaming = (
-        records.seconds("t_first_ns", "t_sent_ns"),
-        records.seconds("t_last_ns", "t_first_ns"),
-    )
-    whole = records.seconds("t_last_ns", "t_sent_ns")
-    # Failures are service (§4.4), and what lacks a part of a whole answer is no better than one.
-    bad = records.failed | np.isnan(to_first) | np.isnan(whole) | np.isnan(n)
-    ttft = np.where(records.failed | np.isnan(to_first), math.inf, to_first)
-    one_chunk = ~((streaming > 0) & (n > n1))
+    n, whole = records.number["output_tokens"], records.seconds("t_last_ns", "t_sent_ns")
+    bad, ttft, (speed, has_speed) = unanswered(records), ttfts(records), speeds(records)
     with np.errstate(all="ignore"):
-        speed = np.where(one_chunk, n / whole, (n - n1) / streaming)
         over_all = np.where(bad, 0.0, n / whole)
-    speed = np.where(bad, 0.0, speed)
-    has_speed = counted & (bad | (n > 1))
+    has_speed = counted & has_speed
     window_s = (close_ns - open_ns) / S
     told = Counter(reason for reason, x in zip(records.text["failure"], counted, strict=True) if x and reason)
     sources = Counter(
@@ -123,6 +113,30 @@ def phase_metrics(
     }
     values["infinite"] = {name for name in ("ttft_p50_s", "ttft_p95_s") if values[name] is None}
     return values
+
+
+def unanswered(records: Records) -> NDArray[np.bool_]:
+    """Return which requests failed (§4.4), or lack a part of a whole answer, which is no better."""
+    lacking = [np.isnan(records.number[name]) for name in ("t_first_ns", "t_last_ns", "output_tokens")]
+    incomplete: NDArray[np.bool_] = records.failed | np.any(lacking, axis=0)
+    return incomplete
+
+
+def ttfts(records: Records) -> NDArray[np.float64]:
+    """Return the seconds from sending to the first token, ∞ for a failure."""
+    to_first = records.seconds("t_first_ns", "t_sent_ns")
+    return np.where(records.failed | np.isnan(to_first), math.inf, to_first)
+
+
+def speeds(records: Records) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return output speeds (§4.2), 0 for failures, and which requests have one: an answer of one token has none."""
+    n, n1 = records.number["output_tokens"], records.number["first_chunk_tokens"]
+    streaming = records.seconds("t_last_ns", "t_first_ns")
+    bad = unanswered(records)
+    with np.errstate(all="ignore"):
+        in_one_chunk = n / records.seconds("t_last_ns", "t_sent_ns")
+        speed = np.where((streaming > 0) & (n > n1), (n - n1) / streaming, in_one_chunk)
+    return np.where(bad, 0.0, speed), bad | (n > 1)
 
 
 def tokens_in(records: Records, bad: NDArray[np.bool_], open_ns: int, close_ns: int) -> float:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pytest_agentperf.recheck import judging, papers
+from pytest_agentperf.recheck.buckets import breakdown_problems
 from pytest_agentperf.recheck.course import Assignment, Course, rules_of
 from pytest_agentperf.recheck.findings import Finding, Findings, differs, same
 from pytest_agentperf.recheck.numbers import Records, phase_metrics
@@ -30,7 +31,6 @@ _UNSEEN = (
         "confidence intervals",
         "they come from resampling at random; percentiles and verdicts do not rest on them",
     ),
-    ("breakdown", "it decides nothing, and is not recomputed"),
     ("uncertainty of energy", "it is held against its limit, and not recomputed"),
     ("clocks, network and what the server really ran", "an archive cannot show them; see docs/evidence.md"),
 )
@@ -190,6 +190,13 @@ class _Verification:
             with found.guarded("prefixes", where):
                 course.check_prefixes(found, entry["seeds"]["nonce"])
         self._numbers(phase, records, course, where)
+        with found.guarded("breakdown", where):
+            targets = judging.targets_of(entry)
+            window = phase["window_open_ns"], phase["window_close_ns"]
+            wrong = (
+                breakdown_problems(records, *window, phase["breakdown"], targets) if phase["verdicts"] else []
+            )
+            found.tell("breakdown", where, wrong, f"{len(phase['breakdown'])} kinds of requests")
         with found.guarded("energy", where):
             self._energy(phase, where)
         with found.guarded("server metrics", where):
@@ -275,6 +282,10 @@ class _Verification:
             self.entry["ruleset"],
         )
         self.found.tell("energy", where, wrong, holds)
+        if phase["power"]["facility"]:
+            self.found.skip(
+                "facility", where, "meters beside the accelerators divide nothing: not integrated again"
+            )
 
     def _server(self, phase: dict[str, Any], where: str) -> None:
         """Recompute what the server's own gauges say over the window."""

@@ -29,7 +29,11 @@ from pydantic import ValidationError
 from pytest_agentperf import __version__
 from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult, TierResult
+from pytest_agentperf.core.ruleset import RULESETS
+from pytest_agentperf.recheck.archive import Bundle
+from pytest_agentperf.recheck.verify import verify
 from pytest_agentperf.recovery import recover
+from pytest_agentperf.results.bundle import make_bundle
 from pytest_agentperf.results.journal import JOURNAL, read_journal
 from pytest_agentperf.results.schema import leaderboard_schema
 from pytest_agentperf.sim.faults import FaultRates
@@ -514,3 +518,16 @@ def test_the_servers_own_metrics_are_kept_and_shown(measured: Measured) -> None:
         assert frame["acceptance_rate"].isna().all()
     assert re.search(r"agents +phase .* cached +waiting ", measured.output)
     assert re.search(r"ramp +1 agent: .* from cache.* tier1 ", measured.output)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_outcome_can_be_verified_from_its_bundle(
+    measured: Measured, tmp_path: Path, system: str
+) -> None:
+    path = tmp_path / "run.tar.gz"
+    make_bundle(measured.place.run_folder(system), path)
+    locked = {id_: ruleset.model_dump(mode="json") for id_, ruleset in RULESETS.items()}
+    with Bundle(path, bytes_max=1 << 30) as bundle:
+        findings = verify(bundle, locked=locked)
+    assert [str(one) for one in findings if one.status == "fails"] == []
+    assert sum(one.check == "verdicts" for one in findings) >= 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from forging import failed
+from forging import failed, findings
 from virtual_system import SHAPES, Watch, demo_set, settings_for
 
 import pytest_agentperf.recheck
@@ -53,9 +53,9 @@ class _Stored(Watch):
         )
 
 
-def rehearsed_bundle(folder: Path) -> Path:
+def rehearsed_bundle(folder: Path, **overrides: Any) -> Path:
     """Rehearse a search in this process and bundle it."""
-    settings = settings_for(SHAPES[0], nonce="evidence")
+    settings = settings_for(SHAPES[0], nonce="evidence", **overrides)
     with rehearsed_run(settings, _Stored(folder), tabulate=demo_set) as run:
         result = run.measure("tier1")
         assert run.state.begun is not None
@@ -77,6 +77,17 @@ def rehearsed_bundle(folder: Path) -> Path:
 
 def test_a_rehearsal_with_tool_delays_and_many_trajectories_holds(tmp_path: Path) -> None:
     assert failed(rehearsed_bundle(tmp_path / "run")) == {}
+
+
+def test_phases_that_end_once_verdicts_are_certain_hold(tmp_path: Path) -> None:
+    path = rehearsed_bundle(
+        tmp_path / "run",
+        error_rate=0.01, agents_begin="steady_state", settle_s=2.0, min_window_s=20.0, window_max_s=100.0,
+        look_factor=1.25, correlation_s=1.0, drain_max_s=1.0, min_trajectories=1, min_trajectories_per_agent=0,
+    )  # fmt: skip
+    assert failed(path) == {}
+    told = {one.check: one.text for one in findings(path) if one.status == "not checkable"}
+    assert {"window", "certainty"} <= told.keys()
 
 
 def test_a_defect_in_percentiles_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
