@@ -31,11 +31,18 @@ def write_records(path: Path, result: PhaseResult | None, columns: RequestColumn
 
 
 def read_records(path: Path, *, texts: Container[str] = TEXT_COLUMNS) -> RequestColumns:
-    """Read a phase's records; texts that are not asked for are all None. Raises OSError or pyarrow's errors."""
-    wanted = [name for name in TEXT_COLUMNS if name in texts]
-    table = pq.read_table(path, columns=[*INT_COLUMNS, *wanted])
-    ints = {name: table[name].fill_null(NULL).to_numpy().astype(np.int64, copy=False) for name in INT_COLUMNS}
+    """Read a phase's records; what is not asked for, or was not kept by an older version, is without values.
+
+    Raises OSError or pyarrow's errors.
+    """
+    there = set(pq.read_schema(path).names)
+    ints = [name for name in INT_COLUMNS if name in there]
+    wanted = [name for name in TEXT_COLUMNS if name in there and name in texts]
+    table = pq.read_table(path, columns=[*ints, *wanted])
+    found = {name: table[name].fill_null(NULL).to_numpy().astype(np.int64, copy=False) for name in ints}
+    missing = np.full(table.num_rows, NULL, dtype=np.int64)
     nothing: list[str | None] = [None] * table.num_rows
     return RequestColumns(
-        ints, {name: table[name].to_pylist() if name in wanted else nothing for name in TEXT_COLUMNS}
+        {name: found.get(name, missing) for name in INT_COLUMNS},
+        {name: table[name].to_pylist() if name in wanted else nothing for name in TEXT_COLUMNS},
     )

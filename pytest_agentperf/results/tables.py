@@ -177,17 +177,30 @@ def shown_name(entry: Entry) -> str:
 
 def notes(entry: Entry) -> list[str]:
     """Return what a reader of the numbers must know."""
-    found = []
+    found = [
+        *nature(entry),
+        *(f"{word}: {'; '.join(reasons)}" for word, reasons in objections(entry)),
+        *remarks(entry),
+    ]
+    return [f"{entry.system['name']}: {text}" for text in found]
+
+
+def nature(entry: Entry) -> list[str]:
+    """Say whether a model answered."""
     if entry.rehearsal:
-        found.append("SIMULATED: a rehearsal in virtual time; these are figures of a model, not of hardware")
-    elif entry.simulated:
-        found.append("simulated: these are figures of a model, not of hardware")
-    if not entry.complete.value:
-        found.append("incomplete: " + "; ".join(entry.complete.reasons))
-    if not entry.valid.value:
-        found.append("invalid: " + "; ".join(entry.valid.reasons))
-    if not entry.comparable.value:
-        found.append("not comparable: " + "; ".join(entry.comparable.reasons))
+        return ["SIMULATED: a rehearsal in virtual time; these are figures of a model, not of hardware"]
+    return ["simulated: these are figures of a model, not of hardware"] if entry.simulated else []
+
+
+def objections(entry: Entry) -> list[tuple[str, tuple[str, ...]]]:
+    """Return what an entry is not, with the reasons."""
+    flags = (("incomplete", entry.complete), ("invalid", entry.valid), ("not comparable", entry.comparable))
+    return [(word, flag.reasons) for word, flag in flags if not flag.value]
+
+
+def remarks(entry: Entry) -> list[str]:
+    """Return what else there is to know of the tiers."""
+    found = []
     for tier in entry.tiers:
         found += [f"{tier.tier.name}: {text}" for text in accuracy_lines(tier)]
         found += [f"{tier.tier.name}: contradiction: {text}" for text in tier.contradictions]
@@ -199,4 +212,4 @@ def notes(entry: Entry) -> list[str]:
         phase = published_phase(entry, tier)
         if phase is not None and phase.power.throttled:
             found.append(f"{tier.tier.name}: {throttled_text(phase.power.throttled)}")
-    return [f"{entry.system['name']}: {text}" for text in found]
+    return found

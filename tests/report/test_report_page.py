@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +15,10 @@ from report_support import Outline, data_of, joined, rehearse, written
 from pytest_agentperf.cli import main
 from pytest_agentperf.core.leaderboard import Entry, Flag, Leaderboard
 from pytest_agentperf.core.published import PublishedResult
+from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.results.report import render_report, report_beside
+from pytest_agentperf.results.report.evidence import Evidence
 from pytest_agentperf.results.report.lenses import LENSES, figure
 from pytest_agentperf.results.report.rows import groups
 from pytest_agentperf.results.report.trust import too_close, trust
@@ -22,6 +26,12 @@ from pytest_agentperf.results.report.trust import too_close, trust
 if TYPE_CHECKING:
     from pathlib import Path
 
+# SHA-256 of the files in the packages that npm has.
+LIBRARY = {
+    "vega.min.js": "8f6a3587cf8d4f42c7e08120e3eb05d067e746d554e39d2dcf52acc0bd5ba28f",
+    "vega-lite.min.js": "35a9821df838825b05a6a73e9414b58747a1b18321583858ed903c66393a5c7e",
+    "vega-embed.min.js": "b1455caba2fb1a72fb46025ba0ba1316e2dbc7f0dd40a3f6040172bf9c08ba91",
+}
 YES = Flag(value=True)
 TIER = {"name": "tier2", "output_speed_p25_tok_s": 60, "ttft_p95_s": 5}
 
@@ -285,6 +295,49 @@ def test_bad_input(
     monkeypatch.chdir(tmp_path)
     assert main(["report", *(text.format(small=small) for text in arguments)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_long_reasons_are_folded_and_whole(entry: Entry) -> None:
+    reason = f"tier2: INVALID at N = 4: {'a load worker was late; ' * 40}<end>"
+    page = render_report(
+        board(entry.model_copy(update={"valid": Flag(value=False, reasons=(reason,))})), None
+    )
+    caveats = re.findall(r'<section class="caveats">.*?</section>', page, re.DOTALL)[0]
+    assert "<details>" in caveats
+    assert "".join(Outline(caveats).words).count("a load worker was late; ") == 40
+    assert "&lt;end&gt;" in caveats
+
+
+def test_a_probe_that_does_not_count_is_not_drawn_as_one_that_does(entry: Entry) -> None:
+    reason = InvalidReason(code="late", what="the client was late", remedy="use more workers")
+    phases = tuple(phase.model_copy(update={"invalid": (reason,)}) for phase in entry.phases)
+    found = data_of(render_report(board(entry.model_copy(update={"phases": phases})), None))
+    probes = found["groups"][0]["systems"][0]["probes"]
+    assert {text for probe in probes for text in probe["invalid"]} == {str(reason)}
+
+
+def test_timelines_are_limited_and_the_deciding_probes_come_first(small: Path) -> None:
+    (entry,) = read_leaderboard(small).entries
+    deciding = {n for tier in entry.tiers for n in (tier.passed_max, tier.failed_min)}
+    evidence = Evidence(small.parent, timelines_max=1)
+    found = evidence.of(entry)
+    assert len(found) == 1
+    assert evidence.skipped == len([phase for phase in entry.phases if phase.verdicts]) - 1
+    (shown,) = (phase for phase in entry.phases if phase.phase in found)
+    assert shown.n_agents in deciding
+    # So that the 240 of a large report stay far below 5 MB.
+    assert len(json.dumps(found[shown.phase]["timeline"])) < 12_000
+
+
+def test_the_library_is_as_published() -> None:
+    vendor = files("pytest_agentperf") / "results" / "report" / "vendor"
+    licences = (vendor / "LICENSES.txt").read_text("utf-8")
+    for name, digest in LIBRARY.items():
+        data = (vendor / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == digest
+        assert name in licences
+        # It stands inside an element of the page.
+        assert b"</script" not in data.lower()
 
 
 def test_a_board_of_nothing_is_a_page(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.cli.dataset.stats_text import PUBLISHED, bound, coverage, facts, histograms, names
+from pytest_agentperf.results.report.page import base_style
 
 if TYPE_CHECKING:
     from pytest_agentperf.cli.dataset.stats_text import Histogram
@@ -26,6 +27,7 @@ def page(name: str, digest: str, figures: DatasetFigures) -> str:
     ]
     template = (files("pytest_agentperf") / "cli" / "templates" / "dataset_stats.html.in").read_text("utf-8")
     return Template(template).substitute(
+        style=base_style(),
         title=escape(f"Dataset {_plain(name)}"),
         coverage=escape(coverage(figures)),
         digest=escape(f"sha256:{digest}"),

@@ -65,7 +65,7 @@ class Evidence:
             columns = None if records is None else read_records(records, texts=("failure",))
             found: dict[str, Any] = {"timeline": timeline(phase, columns, _columns(power), _columns(server))}
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            self.problems.append(f"files of phase {phase.phase} cannot be read: {error}")
+            self.problems.append(f"files of phase {phase.phase} cannot be read: {str(error).splitlines()[0]}")
             return {}
         if decisive and columns is not None:
             found["distributions"] = distributions(columns, phase)

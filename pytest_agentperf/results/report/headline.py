@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pytest_agentperf.results.report.lenses import Lens
     from pytest_agentperf.results.report.rows import Group, Mark, Row
 
+_LONG = 300
+"""Characters of a caveat that are shown at once: reasons of an invalid probe can fill a page."""
+
 
 def answers(group: Group, lenses: Sequence[Lens]) -> str:
     """Return a card per tier with the system that is ahead, through every lens."""
@@ -44,7 +47,8 @@ def _through_one(rows: Sequence[Row], lens: Lens) -> str:
     known = [row for row in ranked(rows, lens.key) if row.values[lens.key] is not None]
     if not known or not known[0].values[lens.key]:
         texts = "; ".join(f"{row.label}: {row.absent if row not in known else '0 agents'}" for row in rows)
-        return f'<p class="lead"><strong>No system</strong></p><p class="next">{escape(texts)}</p>'
+        what = "No agents" if known else "No result"
+        return f'<p class="lead"><strong>{what}</strong></p><p class="next">{escape(texts)}</p>'
     first = known[0]
     others = [row for row in known[1:] if row.kind == first.kind]
     beside = [row for row in known[1:] if row.kind != first.kind]
@@ -102,6 +106,13 @@ def table(group: Group, lenses: Sequence[Lens]) -> str:
     )
 
 
+def _folded(text: str) -> str:
+    """Return a text, of a long one its beginning, and the whole of it on demand."""
+    if len(text) <= _LONG:
+        return escape(text)
+    return f"<details><summary>{escape(text[:_LONG])}…</summary>{escape(text[_LONG:])}</details>"
+
+
 def _row(row: Row, lenses: Sequence[Lens]) -> str:
     def score(lens: Lens) -> str:
         value = row.values[lens.key]
@@ -111,12 +122,13 @@ def _row(row: Row, lenses: Sequence[Lens]) -> str:
 
     tag = "" if row.kind == "measured" else f' <span class="tag">{row.kind}</span>'
     served = ", ".join(filter(None, (row.hardware, row.served_by)))
+    failed = "" if row.below is None else f'<span class="served">{row.below:,} fail</span>'
     ttft = "–" if row.ttft_p95_s is None else f"{row.ttft_p95_s:,.2f} s"
     cells = "".join(
         f'<td class="number">{text}</td>'
         for text in (
             through(lenses, score),
-            escape(row.agents_text),
+            escape(row.agents_text) + failed,
             number(row.output_speed_p25_tok_s),
             ttft,
             number(row.throughput_tok_s),
@@ -151,7 +163,7 @@ def caveat_list(group: Group) -> str:
     items = []
     for caveat in caveats(group):
         who = "all systems" if len(caveat.who) == everybody > 1 else ", ".join(caveat.who)
-        items.append(f"<li><strong>{escape(who)}:</strong> {escape(caveat.text)}</li>")
+        items.append(f"<li><strong>{escape(who)}:</strong> {_folded(caveat.text)}</li>")
     if not items:
         return "<p>Nothing speaks against these numbers.</p>"
     return f"<ul>{''.join(items)}</ul>"

@@ -34,11 +34,11 @@ def page(board: Leaderboard, details: Mapping[str, Details], missing: Sequence[s
     """Return the report; `missing` says what could not be shown, and why."""
     found = groups(board)
     values = [row.values for group in found for row in group.rows]
-    # A tab for each lens, also where nobody has a figure: then it says why.
+    # A button for each lens, also where nobody has a figure: then it says why.
     known = [lens for lens in LENSES if any(v[lens.key] is not None for v in values)]
     lenses = known or list(LENSES[-1:])
     scripts = [*(_library(name) for name in _LIBRARIES), _asset("charts.js"), _asset("report.js")]
-    style = _asset("report.css") + _lens_rules(lenses)
+    style = base_style() + _asset("report.css") + _lens_rules(lenses)
     data = _inert(document(found, details, [lens.key for lens in lenses]))
     return Template(_asset("report.html.in")).substitute(
         policy=_policy(scripts, style),
@@ -47,7 +47,7 @@ def page(board: Leaderboard, details: Mapping[str, Details], missing: Sequence[s
         prefix="SIMULATED: " if any(entry.simulated for entry in board.entries) else "",
         banner=_banner(board),
         made=escape(_made(board)),
-        lenses=_lens_switch(lenses),
+        lenses=_lens_switch(lenses, known=bool(known)),
         groups="\n".join(_group(group, lenses, details) for group in found),
         missing=_missing(missing),
         configuration="\n".join(_configuration(group) for group in found),
@@ -55,6 +55,11 @@ def page(board: Leaderboard, details: Mapping[str, Details], missing: Sequence[s
         data=data,
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
+
+
+def base_style() -> str:
+    """Return the style sheet that all pages of this package share."""
+    return _asset("base.css")
 
 
 def _policy(scripts: Sequence[str], style: str) -> str:
@@ -125,13 +130,14 @@ def _lens_rules(lenses: Sequence[Lens]) -> str:
     return f"\n{shown}\n"
 
 
-def _lens_switch(lenses: Sequence[Lens]) -> str:
+def _lens_switch(lenses: Sequence[Lens], *, known: bool) -> str:
     parts = []
     for lens in LENSES:
         there = lens in lenses
         state = "" if there else " disabled"
         state += " checked" if lens is lenses[0] else ""
-        why = "" if there else f' <span class="why">({escape(lens.absent)})</span>'
+        absent = lens.absent if known else "no capacity"
+        why = "" if there else f' <span class="why">({escape(absent)})</span>'
         parts.append(
             f'<label><input type="radio" name="lens" id="lens-{lens.key}" value="{lens.key}"{state}>'
             f"<span>{escape(lens.label)}{why}</span></label>"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_agentperf.results.tables import notes
+from pytest_agentperf.results.tables import nature, objections, remarks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from pytest_agentperf.results.report.lenses import Lens
     from pytest_agentperf.results.report.rows import Group, Row
 
@@ -78,7 +76,8 @@ def caveats(group: Group) -> list[Caveat]:
     """Return everything that speaks against the numbers, what is common to several systems once."""
     said: dict[str, list[str]] = {}
     for label, entry in group.entries:
-        for text in _plain(notes(entry), entry.system["name"]):
+        reasons = [f"{word}: {reason}" for word, found in objections(entry) for reason in found]
+        for text in (*nature(entry), *reasons, *remarks(entry)):
             said.setdefault(text, []).append(label)
     everybody = tuple(label for label, _ in group.entries)
     found = [Caveat(everybody, text) for text in differences(group)]
@@ -88,7 +87,3 @@ def caveats(group: Group) -> list[Caveat]:
         sources.setdefault(text, []).append(label)
     found += [Caveat(tuple(dict.fromkeys(who)), text) for text, who in sources.items()]
     return found + [Caveat(tuple(who), text) for text, who in said.items()]
-
-
-def _plain(lines: Iterable[str], name: str) -> Sequence[str]:
-    return [line.removeprefix(f"{name}: ") for line in lines]

@@ -57,7 +57,7 @@ const charts = (() => {
       .filter((probe) => probe.values[lens.key] && probe.speed > 0).map((probe) => ({
         system: system.label, line: new Set(system.probes.map((p) => p.deployment)).size > 1 ? `${system.label} ${probe.deployment}` : system.label, agents: probe.agents, value: probe.values[lens.key], speed: probe.speed,
         ttft: probe.ttft, ttftText: probe.ttft === null ? "infinite: requests failed" : `${probe.ttft.toPrecision(3)} s`,
-        late: probe.late.length ? "too late" : "in time", lateText: probe.late.length ? `too late for ${probe.late.join(", ")}` : "in time at all tiers",
+        late: probe.invalid.length ? "not valid" : probe.late.length ? "too late" : "in time", lateText: probe.invalid.length ? `not valid: ${probe.invalid[0]}` : probe.late.length ? `too late for ${probe.late.join(", ")}` : "in time at all tiers",
         verdicts: Object.entries(probe.verdicts).map(([tier, verdict]) => `${tier} ${verdict}`).join(", "), kind: probe.kind,
         described: `${system.label}, ${probe.agents} agents: P25 ${probe.speed} tok/s, P95 TTFT ${probe.ttft === null ? "infinite" : probe.ttft + " s"}`,
       })));
@@ -77,10 +77,11 @@ const charts = (() => {
       { data: { values: group.tiers.map((tier) => ({ ...tier, text: `${tier.title} ≥ ${tier.speed}` })) },
         mark: { type: "text", align: "left", baseline: "top", dx: 3, aria: false, color: "var(--quiet)" },
         encoding: { x: { field: "speed", ...number }, y: { value: 2 }, text: { field: "text" } } },
-      { mark: { type: "line", strokeWidth: 1.5, opacity: 0.6, aria: false },
+      { transform: [{ filter: "datum.late !== 'not valid'" }], mark: { type: "line", strokeWidth: 1.5, opacity: 0.6, aria: false },
         encoding: { x, y, color, detail: { field: "line" }, order: { field: "agents", ...number } } },
-      { mark: { type: "point", filled: true, size: 75, opacity: 1 }, encoding: { x, y, color,
-        shape: { field: "late", type: "nominal", legend: null, scale: { domain: ["in time", "too late"], range: ["circle", "triangle-up"] } },
+      { mark: { type: "point", filled: true, size: 75 }, encoding: { x, y, color,
+        shape: { field: "late", type: "nominal", legend: null, scale: { domain: ["in time", "too late", "not valid"], range: ["circle", "triangle-up", "cross"] } },
+        opacity: { condition: { test: "datum.late === 'not valid'", value: 0.4 }, value: 1 },
         description: { field: "described" }, tooltip: tip(["system", "system"], ["agents", "agents", ","], ["value", lens.unit, ",.4~g"],
           ["speed", "P25 speed (tok/s)", ".4~g"], ["ttftText", "P95 TTFT"], ["lateText", "TTFT"], ["verdicts", "verdicts"], ["kind", "probe"]) } },
       ...(published.length ? [{ data: { values: published }, mark: { type: "point", filled: false, shape: "diamond", size: 110, strokeWidth: 2 }, encoding: { x, y, color,

@@ -89,6 +89,8 @@
     const published = new Set(group.bars.filter((bar) => bar.kind === "published").map((bar) => bar.system));
     const legend = [...group.labels.map(({ text, colour }) => ({ text, colour: charts.colour(colour), shape: published.has(text) ? "diamond" : "circle" })),
       { text: "too late for a tier’s TTFT", colour: "var(--ink)", shape: "triangle-up" }];
+    const probes = group.systems.flatMap((system) => system.probes);
+    if (probes.some((probe) => probe.invalid.length)) legend.push({ text: "not valid", colour: "var(--quiet)", shape: "cross" });
     draw(find(`[data-chart=curves][data-group=${group.key}]`), `${chosen.unit} against P25 output speed`, charts.curves(group, chosen),
       { legend, simulated, nothing: "No probe has a figure here." });
   }
@@ -157,7 +159,7 @@
         return;
       }
       slider.setAttribute("aria-valuetext", `probe ${step} of ${rows.length}: ${row.agents} agents, ${row.verdict}`);
-      const failed = (name) => (row.violated.includes(name) ? "verdict-FAIL" : "verdict-PASS");
+      const failed = (name) => (row.verdict === "INVALID" ? "" : row.violated.includes(name) ? "verdict-FAIL" : "verdict-PASS");
       text.replaceChildren(
         make("strong", {}, `${step} of ${rows.length}, ${row.kind}: ${row.agents.toLocaleString("en")} agents `), make("strong", { className: `verdict-${row.verdict}`, textContent: row.verdict }),
         make("br"), make("span", { className: failed("output_speed_p25"), textContent: `P25 speed ${plain(row.speed)} tok/s (target ≥ ${tier.speed})` }), " · ",
