@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.steady_start import TurnLoad
@@ -38,6 +39,16 @@ class TokenTable:
         self.turns = dict(turns)
         self.estimated = estimated
         self._tool_delays_ns = dict(tool_delays_ns)
+        self._prompts: dict[str, tuple[array[int], array[int]]] = {}
+
+    def prompts(self, trajectory: str) -> tuple[Sequence[int], Sequence[int]]:
+        """Return `prompt` and `shared` of all turns of a trajectory, packed, as they are read at random."""
+        found = self._prompts.get(trajectory)
+        if found is None:
+            turns = self.turns[trajectory]
+            found = array("q", (turn.prompt for turn in turns)), array("q", (turn.shared for turn in turns))
+            self._prompts[trajectory] = found
+        return found
 
     def tool_delays_ns(self, trajectory: str) -> Sequence[int]:
         """Return the delay after each turn of a trajectory."""

@@ -48,7 +48,7 @@ class Driver:
 
             @cache
             def tool_delays_ns(trajectory: str) -> Sequence[int]:
-                return [min(delay_ns, cap_ns) for delay_ns in recorded_ns(trajectory)]
+                return array("q", [min(delay_ns, cap_ns) for delay_ns in recorded_ns(trajectory)])
 
         self._seats = [
             _Seat(

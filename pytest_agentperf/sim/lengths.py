@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
@@ -115,5 +116,4 @@ class SampledLengths:
         unknown = np.isnan(varied)
         if unknown.any():
             varied[unknown] = np.array(self._drawn.of(key))[unknown]
-        lengths: list[int] = varied.astype(np.int64).tolist()
-        return lengths
+        return array("q", varied.astype(np.int64).tobytes())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.ports import Cancellable, InFlight
     from pytest_agentperf.core.records import RequestKey
-    from pytest_agentperf.core.token_table import TokenTable, TurnTokens
+    from pytest_agentperf.core.token_table import TokenTable
     from pytest_agentperf.sim.clock import VirtualClock
     from pytest_agentperf.sim.engine import Engine
     from pytest_agentperf.sim.engine.sequence import Sequence
@@ -67,7 +67,7 @@ class EngineClient:
         if session is None or session.work != (phase, attempt, ordinal):
             session = self._session(key)
         now_ns = self._clock.now_ns()
-        prompt, shared, _ = session.turns[turn_number]
+        prompt, shared = session.prompts[turn_number], session.shared[turn_number]
         planned = session.lengths[turn_number]
         most = self._max_tokens
         if self._exact and planned < most:
@@ -87,7 +87,7 @@ class EngineClient:
         session = _Session(
             self._session_id,
             (key.phase, key.attempt, key.ordinal),
-            self._table.turns[key.trajectory],
+            *self._table.prompts(key.trajectory),
             self._lengths.of(key),
         )
         self._sessions[key.agent] = session
@@ -120,14 +120,20 @@ class EngineClient:
 class _Session:
     """One trajectory as one agent works through it: what a prefix cache can know it by."""
 
-    __slots__ = ("id", "lengths", "turns", "work")
+    __slots__ = ("id", "lengths", "prompts", "shared", "work")
 
     def __init__(
-        self, id_: int, work: tuple[int, int, int], turns: Items[TurnTokens], lengths: Items[int]
+        self,
+        id_: int,
+        work: tuple[int, int, int],
+        prompts: Items[int],
+        shared: Items[int],
+        lengths: Items[int],
     ) -> None:
         self.id = id_
         self.work = work  # phase, attempt and ordinal
-        self.turns = turns
+        self.prompts = prompts
+        self.shared = shared
         self.lengths = lengths
 
 
