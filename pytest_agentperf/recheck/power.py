@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,8 +29,8 @@ class Device(NamedTuple):
     """Since the window opened."""
     energy_j: NDArray[np.float64]
     method: str
-    read_s: NDArray[np.float64]
-    """When it was read."""
+    read_ns: NDArray[np.int64]
+    """When it was read, since the window opened: whole numbers, as a gap may be exactly as long as is allowed."""
 
     def until(self, t_s: float) -> float:
         """Interpolate; beyond the readings the mean power of all of them goes on."""
@@ -72,7 +72,9 @@ def energy_problems(
             wrong.append(f"device {name} has too few readings")
             continue
         each[name] = device.until(window_s) - device.until(0.0)
-        coverage = min(coverage, _coverage(device.read_s, window_s, gap_s))
+        coverage = min(
+            coverage, _coverage(device.read_ns, phase["window_close_ns"] - phase["window_open_ns"], gap_s)
+        )
         if sampled is not None and device.method == "energy counter":
             off = (sampled.until(window_s) - sampled.until(0.0)) / each[name] - 1
             check = max(check, off, key=abs)
@@ -107,7 +109,7 @@ def _devices(path: Path, open_ns: int, window_s: float) -> dict[str, tuple[Devic
     """Return of each device what its energy is taken from, and its sampled power where the counter is that."""
     table = pq.read_table(path)
     # Exact until the window's opening is subtracted: nanoseconds since boot do not fit into a float.
-    t_s = (table["t_ns"].to_numpy() - open_ns) / S
+    t_ns = table["t_ns"].to_numpy() - open_ns
     names = np.array(table["device"].to_pylist())
     power_w, counter_j = (
         np.array([math.nan if v is None else v for v in table[name].to_pylist()], dtype=np.float64)
@@ -116,45 +118,44 @@ def _devices(path: Path, open_ns: int, window_s: float) -> dict[str, tuple[Devic
     found: dict[str, tuple[Device | None, Device | None]] = {}
     for name in dict.fromkeys(names.tolist()):
         rows = names == name
-        sampled = _by_power(t_s[rows], power_w[rows], window_s)
-        counted = _by_counter(t_s[rows], counter_j[rows])
+        sampled = _by_power(t_ns[rows], power_w[rows], window_s)
+        counted = _by_counter(t_ns[rows], counter_j[rows])
         found[name] = (counted, sampled) if counted is not None else (sampled, None)
     return found
 
 
-def _by_counter(t_s: NDArray[np.float64], counter_j: NDArray[np.float64]) -> Device | None:
+def _by_counter(t_ns: NDArray[np.int64], counter_j: NDArray[np.float64]) -> Device | None:
     known = ~np.isnan(counter_j)
-    t_s, counter_j = t_s[known], counter_j[known]
-    if len(t_s) < 2 or t_s[-1] <= t_s[0]:
+    t_ns, counter_j = t_ns[known], counter_j[known]
+    if len(t_ns) < 2 or t_ns[-1] <= t_ns[0]:
         return None
     steps = np.diff(counter_j)
     for i in np.flatnonzero(steps < 0).tolist():
         again = next((bits for bits in _COUNTER_BITS_J if counter_j[i] <= bits), math.inf)
         steps[i] += again
-    return Device(t_s, np.concatenate(([0.0], np.cumsum(steps))), "energy counter", t_s)
+    return Device(t_ns / S, np.concatenate(([0.0], np.cumsum(steps))), "energy counter", t_ns)
 
 
-def _by_power(t_s: NDArray[np.float64], power_w: NDArray[np.float64], window_s: float) -> Device | None:
+def _by_power(t_ns: NDArray[np.int64], power_w: NDArray[np.float64], window_s: float) -> Device | None:
     known = ~np.isnan(power_w)
-    t_s, power_w = t_s[known], power_w[known]
-    if len(t_s) < 2 or t_s[-1] <= t_s[0]:
+    t_ns, power_w = t_ns[known], power_w[known]
+    if len(t_ns) < 2 or t_ns[-1] <= t_ns[0]:
         return None
+    t_s = t_ns / S
     # Power is a line between readings, so its energy is exact at points only: both ends of the window become some.
     edges = [edge for edge in (0.0, window_s) if t_s[0] < edge < t_s[-1]]
     at = np.union1d(t_s, edges)
     power_at = np.interp(at, t_s, power_w)
     energy = np.concatenate(([0.0], np.cumsum(np.diff(at) * (power_at[1:] + power_at[:-1]) / 2)))
-    return Device(at, energy, "sampled power", t_s)
+    return Device(at, energy, "sampled power", t_ns)
 
 
-def _coverage(read_s: NDArray[np.float64], window_s: float, gap_s: float) -> float:
+def _coverage(read_ns: NDArray[np.int64], window_ns: int, gap_s: float) -> float:
     """Return the share of the window without what lies in too long a gap, or before and after all readings."""
-    edges = np.concatenate(([-math.inf], read_s, [math.inf]))
-    missing = 0.0
-    for start, end in itertools.pairwise(edges):
-        if end - start > gap_s:
-            missing += max(0.0, min(end, window_s) - max(start, 0.0))
-    return max(0.0, 1 - missing / window_s)
+    inner = [(a, b) for a, b in pairwise(read_ns.tolist()) if (b - a) / S > gap_s]
+    outside = [(-math.inf, int(read_ns[0])), (int(read_ns[-1]), math.inf)]
+    missing = sum(max(0, min(b, window_ns) - max(a, 0)) for a, b in [*inner, *outside])
+    return max(0.0, 1 - float(missing) / window_ns)
 
 
 def _peak(read: Mapping[str, tuple[Device | None, Device | None]], window_s: float, step_s: float) -> float:
