@@ -42,5 +42,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"cannot be written: {error.strerror or error}", where=str(out), remedy="choose another --out"
         ) from None
+    except (KeyError, TypeError) as error:
+        # The leaderboard's models leave suite and system open, as files of other versions have other keys.
+        raise ConfigError(
+            f"a suite or a system in it lacks what a report shows: {error}",
+            where=str(source),
+            remedy="hold it against the schema: agentperf schema",
+        ) from None
     print(f"report: {out}")
     return 0

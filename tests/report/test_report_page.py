@@ -297,6 +297,15 @@ def test_bad_input(
     assert message in capsys.readouterr().err
 
 
+def test_an_open_part_that_lacks_something_is_named(
+    entry: Entry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system = {name: value for name, value in entry.system.items() if name != "accelerator"}
+    path = written(board(entry.model_copy(update={"system": system})), tmp_path / "leaderboard.json")
+    assert main(["report", str(path)]) == 2
+    assert "lacks what a report shows: 'accelerator'" in capsys.readouterr().err
+
+
 def test_long_reasons_are_folded_and_whole(entry: Entry) -> None:
     reason = f"tier2: INVALID at N = 4: {'a load worker was late; ' * 40}<end>"
     page = render_report(
