@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pytest_agentperf.accuracy_phase import AccuracyPhase
@@ -28,13 +29,13 @@ from pytest_agentperf.core.journal import (
 )
 from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResult
 from pytest_agentperf.core.run_state import RunState
-from pytest_agentperf.core.search import CapacitySearch, SearchRules
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.interruption import BrokenOff, Interrupted, StopRequest
 from pytest_agentperf.opening import NotRunnable, encoded_dataset, open_deployment
 from pytest_agentperf.results.accuracy import asked
 from pytest_agentperf.results.artifact import software_digest, software_versions
 from pytest_agentperf.results.tier_result import tier_result
+from pytest_agentperf.strategy import new_strategy, tiers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase import PhaseKind
     from pytest_agentperf.core.ports import BlockingClock, Journal
     from pytest_agentperf.core.power import PowerSource
-    from pytest_agentperf.core.slo import SloTier
     from pytest_agentperf.dataset import PreparedDataset
     from pytest_agentperf.observer import Observer
 
@@ -83,7 +83,7 @@ class CapacityRun:
         stop: StopRequest | None = None,
     ) -> None:
         self.settings = settings
-        self.state = RunState(self._new_search)
+        self.state = RunState(partial(new_strategy, settings))
         self._journal = journal or NoJournal()
         self._observer = observer
         self._stop = stop or StopRequest()
@@ -256,14 +256,6 @@ class CapacityRun:
             )
         return found[0]
 
-    def tiers_of(self, deployment: str) -> list[SloTier]:
-        """Return the tiers that a deployment serves: they share its probes."""
-        return [
-            tier
-            for name, tier in self.settings.tiers.items()
-            if (found := self.settings.deployment_for(name)) and found[0] == deployment
-        ]
-
     def _opened(self, name: str) -> Deployed:
         if name in self._open:
             return self._open[name]
@@ -312,15 +304,6 @@ class CapacityRun:
             )
         )
 
-    def _new_search(self, deployment: str) -> CapacitySearch:
-        start = self.settings.start or self.settings.system.deployments[deployment].search_start or 1
-        rules = SearchRules.from_ruleset(
-            self.settings.ruleset,
-            start=min(start, self.settings.max_agents),
-            max_agents=self.settings.max_agents,
-        )
-        return CapacitySearch((tier.name for tier in self.tiers_of(deployment)), rules)
-
     def _warm_up(self, deployment: Deployed) -> None:
         n_agents = min(self.settings.ruleset.warmup_agents, self.settings.max_agents)
         if n_agents:
@@ -361,7 +344,7 @@ class CapacityRun:
                     n_agents,
                     phase=number,
                     attempt=attempt,
-                    tiers=self.tiers_of(deployment.name),
+                    tiers=tiers_of(self.settings, deployment.name),
                     crashed_before=(deployment.name, n_agents) in self.state.crashes,
                     on_status=self._observer.phase_status,
                     spent=spent,

@@ -15,6 +15,7 @@ from pytest_agentperf import __version__
 
 # One module per command; each has `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
 _COMMANDS = (
+    "baseline",
     "bundle",
     "calibrate",
     "calibrate-twin",

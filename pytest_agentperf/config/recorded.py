@@ -57,6 +57,8 @@ def record_settings(
         nonce=settings.nonce,
         start=settings.start,
         max_agents=settings.max_agents,
+        gate=dict(settings.gate),
+        retry_invalid=settings.retry_invalid,
     )
 
 
@@ -88,6 +90,8 @@ def recorded_settings(begun: RunBegun, *, where: str) -> RunSettings:
         seed=begun.seed,
         nonce=begun.nonce,
         workers=None,
+        gate=begun.gate,
+        retry_invalid=begun.retry_invalid,
     )
 
 
@@ -111,8 +115,13 @@ def check_unchanged(
         "suite": settings.suite.model_dump(mode="json"),
         "system": settings.system.model_dump(mode="json"),
     }
-    for name in ("edition", "seed", "start", "max_agents"):
+    for name in ("edition", "seed", "start", "max_agents", "retry_invalid"):
         old[name], new[name] = getattr(begun, name), getattr(settings, name)
+    # Which tiers are asked for may differ, but not what each of them is held to.
+    for tier in begun.gate.keys() & settings.gate.keys():
+        old[f"gate of {tier}"] = begun.gate[tier].model_dump(mode="json")
+        new[f"gate of {tier}"] = settings.gate[tier].model_dump(mode="json")
+    old["mode"], new["mode"] = bool(begun.gate), bool(settings.gate)
     old["ruleset"] = begun.ruleset.model_dump(mode="json")
     new["ruleset"] = settings.ruleset.model_dump(mode="json")
     if dataset_digest is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import yaml
 
 from pytest_agentperf.config.bundled import find_dataset, find_questions
+from pytest_agentperf.config.gating import gate_targets
 from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
 from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system, url_problem
 from pytest_agentperf.core.errors import ConfigError
@@ -18,8 +19,12 @@ from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.core.ruleset import Deviation, Ruleset, apply_overrides, find_ruleset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from pytest_agentperf.core.baseline import Baseline
+    from pytest_agentperf.core.breakdown import Bucket
+    from pytest_agentperf.core.gate import GateTarget
     from pytest_agentperf.core.slo import SloTier
 
 MAX_AGENTS_DEFAULT = 16_384
@@ -30,6 +35,17 @@ class Budget(NamedTuple):
 
     seconds: float | None = None
     tokens: int | None = None
+
+
+class GateOptions(NamedTuple):
+    """What a gate was asked with."""
+
+    tolerance: float
+    """The share of the baseline that may be lost."""
+    baseline: Baseline | None
+    """None: the counts that the system's file expects."""
+    source: str
+    """Where the baseline stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,9 @@ class RunOptions:
     force: bool = False
     rehearse: bool = False
     """Run in virtual time on the deployments' models."""
+    gate: GateOptions | None = None
+    """Ask only whether the baseline is still reached."""
+    retry_invalid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +99,12 @@ class RunSettings:
     """What accuracy is measured by, if the suite says."""
     rehearsal: bool = False
     """Whether it runs in virtual time on models: whatever comes of it says so."""
+    gate: Mapping[str, GateTarget] = field(default_factory=dict)
+    """Per tier what a gate holds it to; empty for a search."""
+    baseline_breakdown: Mapping[str, tuple[Bucket, ...]] = field(default_factory=dict)
+    """Per tier where the baseline's answers were late or slow, as far as that is known."""
+    retry_invalid: int = 0
+    """How many times more than the ruleset says an INVALID phase is measured again."""
 
     @property
     def id(self) -> str:
@@ -92,6 +117,8 @@ class RunSettings:
 
     def expected_agents(self, tier: str) -> int | None:
         """Return the count that the tier's test asserts; none for another edition of the SLO table."""
+        if tier in self.gate:
+            return self.gate[tier].threshold_agents
         found = self.deployment_for(tier)
         if found is None or not found[1].tiers:
             return None
@@ -159,6 +186,19 @@ def settle(
             else find_questions(suite.accuracy.questions, relative_to=suite_file.parent)
         ),
         rehearsal=options.rehearse,
+        retry_invalid=options.retry_invalid,
+        baseline_breakdown=(
+            {}
+            if options.gate is None or options.gate.baseline is None
+            else {
+                tier: known.breakdown
+                for tier in tiers
+                if (known := options.gate.baseline.find(suite.name, edition, system.name, tier))
+            }
+        ),
+        gate={}
+        if options.gate is None
+        else gate_targets(options.gate, suite, edition, system, system_path, options.tiers),
     )
 
 
@@ -192,6 +232,9 @@ def _ruleset(
         ruleset = find_ruleset(system.ruleset, where=f"{system_path}: ruleset")
     else:
         ruleset = find_ruleset(suite.ruleset, where=f"{suite_file}: ruleset")
+    if options.gate is not None and not options.ruleset and ruleset.gate_ruleset is not None:
+        # A gate is to answer in minutes: the same workload, with verdicts at an error rate.
+        ruleset = find_ruleset(ruleset.gate_ruleset)
     flags: dict[str, object] = dict(parse_override(text) for text in options.overrides)
     if options.output_length is not None:
         flags["output_length"] = options.output_length

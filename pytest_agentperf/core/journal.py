@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from pytest_agentperf.core.checks import Check
+from pytest_agentperf.core.gate import GateTarget
 from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResult
 from pytest_agentperf.core.phase import PhaseKind
 from pytest_agentperf.core.power import PowerSource
@@ -44,6 +45,9 @@ class RunBegun(_Event):
     nonce: str
     start: int | None
     max_agents: int
+    gate: dict[str, GateTarget] = {}
+    """Per tier what a gate holds it to; empty for a search."""
+    retry_invalid: int = 0
 
 
 class RunResumed(_Event):

@@ -12,6 +12,7 @@ from pytest_agentperf.core.checks import Check
 from pytest_agentperf.core.confidence import PhaseConfidence
 from pytest_agentperf.core.economics import Normalisation
 from pytest_agentperf.core.energy import WindowEnergy
+from pytest_agentperf.core.gate import GateResult
 from pytest_agentperf.core.load_report import LoadReport
 from pytest_agentperf.core.metrics import PhaseMetrics
 from pytest_agentperf.core.phase_power import PhasePower
@@ -41,7 +42,7 @@ class PhaseResult(_Model):
 
     phase: int
     attempt: int
-    kind: Literal["warmup", "ramp", "bisect", "confirm", "fixed", "accuracy"]
+    kind: Literal["warmup", "ramp", "bisect", "confirm", "gate", "fixed", "accuracy"]
     deployment: str
     n_agents: int
     start_ns: int
@@ -79,7 +80,10 @@ class TierResult(_Model):
     tier: SloTier
     deployment: str
     verdict: Verdict | None
-    """Of the search: PASS if a capacity stands (0 included), INVALID if none can be stated, None if incomplete."""
+    """Of the search: PASS if a capacity stands (0 included), INVALID if none can be stated, None if incomplete.
+
+    Of a gate: its answer.
+    """
     agents: int | None
     at_least: bool
     complete: bool
@@ -96,6 +100,8 @@ class TierResult(_Model):
     metrics: PhaseMetrics | None
     energy: WindowEnergy | None
     normalisation: Normalisation | None
+    gate: GateResult | None = None
+    """The answer where only a threshold was asked for; None of a search."""
     accuracy: AccuracyResult = not_measured("no questions were asked")
     """Whether answers are as good at this capacity as at one agent; the capacity is not accepted if they are not."""
 

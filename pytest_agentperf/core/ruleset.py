@@ -24,6 +24,8 @@ class Ruleset(BaseModel):
     id: str
     official: bool
     """Whether results under it are comparable with published scores."""
+    gate_ruleset: str | None = None
+    """Under which a gate asks, where none is named: the same workload at a stated error rate."""
 
     # The workload
     max_tokens: int = Field(gt=0)
@@ -126,6 +128,7 @@ class Ruleset(BaseModel):
 AA_AGENTPERF_2026_06 = Ruleset(
     id="aa-agentperf/2026-06",
     official=True,
+    gate_ruleset="ci/1",
     max_tokens=16_384,
     output_length="natural",
     dataset="synthetic:aa-agentperf-2026-06",
@@ -176,6 +179,7 @@ AA_AGENTPERF_2026_06 = Ruleset(
 DEMO_1 = Ruleset(
     id="demo/1",
     official=False,
+    gate_ruleset="demo-ci/1",
     # At 20 tok/s a 16,384-token answer drains for 14 minutes: short windows need short answers.
     max_tokens=64,
     output_length="natural",
@@ -229,6 +233,7 @@ CI_1 = AA_AGENTPERF_2026_06.model_copy(
     update={
         "id": "ci/1",
         "official": False,
+        "gate_ruleset": None,
         "agents_begin": "steady_state",
         "stagger_max_s": 2.0,
         "stagger_total_s": 180.0,
@@ -249,8 +254,26 @@ CI_1 = AA_AGENTPERF_2026_06.model_copy(
 # What comes about seldom, as a cache that begins to thrash, is waited for.
 NIGHTLY_1 = CI_1.model_copy(update={"id": "nightly/1", "pass_window_min_s": 3_600.0, "window_max_s": 7_200.0})
 
+# A gate on the simulated system, in seconds.
+DEMO_CI_1 = DEMO_1.model_copy(
+    update={
+        "id": "demo-ci/1",
+        "gate_ruleset": None,
+        "agents_begin": "steady_state",
+        "min_window_s": 5.0,
+        "window_max_s": 20.0,
+        "look_factor": 1.25,
+        "correlation_s": 0.25,
+        "settle_max_s": 20.0,
+        "drain_max_s": 1.0,
+        "min_trajectories": 1,
+        "min_trajectories_per_agent": 0,
+        "error_rate": 0.01,
+    }
+)
+
 RULESETS: Mapping[str, Ruleset] = {
-    ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, CI_1, NIGHTLY_1, DEMO_1)
+    ruleset.id: ruleset for ruleset in (AA_AGENTPERF_2026_06, CI_1, NIGHTLY_1, DEMO_1, DEMO_CI_1)
 }
 
 # Not to be overridden: what names the ruleset or its dataset, and the percentiles that stand in the metrics' names.
@@ -258,6 +281,7 @@ _LOCKED = frozenset(
     {
         "id",
         "official",
+        "gate_ruleset",
         "dataset",
         "dataset_digest",
         "ttft_percentile",

@@ -16,7 +16,7 @@ from pytest_agentperf.core.journal import (
     ServerRevived,
     TierFinished,
 )
-from pytest_agentperf.core.search import CapacitySearch, Probe
+from pytest_agentperf.core.search import Probe
 from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES
 
 if TYPE_CHECKING:
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.journal import Event
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
+    from pytest_agentperf.core.search import Strategy
 
-_PROBES = frozenset({"ramp", "bisect", "confirm"})
+_PROBES = frozenset({"ramp", "bisect", "confirm", "gate"})
 
 
 class RunState:
     """Changed by `apply` alone."""
 
-    def __init__(self, new_search: Callable[[str], CapacitySearch]) -> None:
+    def __init__(self, new_search: Callable[[str], Strategy]) -> None:
         """`new_search(deployment)` returns a search for all its tiers."""
         self.begun: RunBegun | None = None
         self.phases: list[PhaseResult] = []
@@ -49,11 +50,11 @@ class RunState:
         self.tokens = 0
         self.elapsed_s = 0.0
         self._new_search = new_search
-        self._searches: dict[str, CapacitySearch] = {}
+        self._searches: dict[str, Strategy] = {}
         self._next_phase = 0
         self._warmups: dict[str, tuple[int, int]] = {}
 
-    def search(self, deployment: str) -> CapacitySearch:
+    def search(self, deployment: str) -> Strategy:
         """Return the deployment's search, as far as it got."""
         if deployment not in self._searches:
             self._searches[deployment] = self._new_search(deployment)
@@ -123,7 +124,7 @@ class RunState:
             )
         search.record(
             Probe(*probe),
-            {verdict.tier: verdict.verdict for verdict in result.verdicts},
+            {verdict.tier: verdict for verdict in result.verdicts},
             reason=next((verdict.reason for verdict in result.verdicts if verdict.tier == tier), None),
             load_generator=bool(result.invalid)
             and all(reason.code in LOAD_GENERATOR_CODES for reason in result.invalid),

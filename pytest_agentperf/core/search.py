@@ -11,21 +11,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pytest_agentperf.core.gate import GateResult
     from pytest_agentperf.core.ruleset import Ruleset
+    from pytest_agentperf.core.verdict import TierVerdict
 
 
 class Probe(NamedTuple):
     """Measure one phase at this number of agents."""
 
     n_agents: int
-    kind: Literal["ramp", "bisect", "confirm"]
+    kind: Literal["ramp", "bisect", "confirm", "gate"]
     attempt: int
     """How many probes at this N came before."""
 
@@ -56,6 +58,8 @@ class TierOutcome:
     failed_min: int | None
     contradictions: tuple[str, ...]
     reason: str | None
+    gate: GateResult | None = None
+    """How a gate answered; None of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,29 @@ class SearchRules:
         )
 
 
+class Strategy(Protocol):
+    """How one deployment's tiers are answered: which phases, and what follows from their verdicts."""
+
+    def next_probe(self, tier: str) -> Probe | None:
+        """Return the probe that brings `tier` on, None once its answer is there."""
+
+    def record(
+        self,
+        probe: Probe,
+        verdicts: Mapping[str, TierVerdict],
+        *,
+        reason: str | None = None,
+        load_generator: bool = False,
+    ) -> None:
+        """Take the verdicts of a probe, one per tier; `reason` explains INVALID ones.
+
+        `load_generator` says that the load generator was their cause.
+        """
+
+    def outcome(self, tier: str) -> TierOutcome:
+        """Return what is known of a tier; valid at any time, final once `next_probe` gives None."""
+
+
 class CapacitySearch:
     """Finds, for each tier of one deployment, the largest number of agents that passes."""
 
@@ -107,7 +134,7 @@ class CapacitySearch:
     def record(
         self,
         probe: Probe,
-        verdicts: Mapping[str, Verdict],
+        verdicts: Mapping[str, TierVerdict],
         *,
         reason: str | None = None,
         load_generator: bool = False,
@@ -119,7 +146,7 @@ class CapacitySearch:
         """
         self._attempts[probe.n_agents] = probe.attempt + 1
         for tier, verdict in verdicts.items():
-            self._tiers[tier].record(probe, verdict, reason, load_generator=load_generator)
+            self._tiers[tier].record(probe, verdict.verdict, reason, load_generator=load_generator)
 
     def outcome(self, tier: str) -> TierOutcome:
         """Return what is known of a tier; valid at any time, final once `next_probe` gives None."""

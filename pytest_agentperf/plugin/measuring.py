@@ -79,6 +79,13 @@ class Measuring:
         entry = self._entry(self._measured())
         self._session.keep_payload(item, entry)
         verdict, problem = _test_verdict(result)
+        if (
+            result.gate is not None
+            and verdict == Verdict.INCONCLUSIVE.value
+            and self._session.skips_inconclusive
+        ):
+            item.user_properties += properties(entry, result, verdict=verdict).items()
+            pytest.skip(f"agentperf: {verdict}: {problem}")
         item.user_properties += properties(entry, result, verdict=verdict).items()
         measured = MeasuredCapacity(result, entry)
         if problem is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_agentperf.config.run import RunOptions
+    from pytest_agentperf.config.run import GateOptions, RunOptions
 
 RESULTS_DEFAULT = "agentperf-results"
 
@@ -49,6 +49,13 @@ OPTIONS = (
     Option("edition", "edition of the suite's SLO table", "EDITION"),
     Option("dataset", "replay this dataset instead of the suite's", "PATH|bundled:NAME"),
     Option("ruleset", "ruleset instead of the system's or the suite's", "ID"),
+    Option(
+        "mode", "search the capacity (default), or only gate: is the baseline still reached?", "search|gate"
+    ),
+    Option("baseline", "what a gate compares with (default: the system's expected_agents)", "FILE"),
+    Option("tolerance", "the share of the baseline that a gate lets be lost (default 5%%)", "SHARE"),
+    Option("inconclusive", "what a gate without a certain answer is: fail (default) or skip", "fail|skip"),
+    Option("retry_invalid", "measure INVALID phases again so many times more than the ruleset does", "N"),
     Option("set", "change one rule (listed as a deviation); repeatable", "RULE=VALUE", True),
     Option("output_length", "how long answers are: as the model ends them, or as recorded", "natural|exact"),
     Option("start", "begin the ramp at this many agents", "N"),
@@ -148,7 +155,51 @@ def run_options(config: pytest.Config) -> RunOptions:
         workers=integer("workers", 1),
         force=switch("force"),
         rehearse=switch("rehearse"),
+        gate=_gate(config),
+        retry_invalid=integer("retry_invalid", 0) or 0,
     )
+
+
+def _gate(config: pytest.Config) -> GateOptions | None:
+    """Return what a gate is asked with, None for a search; raises ConfigError."""
+    from pytest_agentperf.config.run import GateOptions
+    from pytest_agentperf.core.errors import ConfigError
+
+    mode = one_of(config, "mode", ("search", "gate"))
+    named = {name: values(config, name) for name in ("baseline", "tolerance", "inconclusive")}
+    if mode == "search":
+        for name, given in named.items():
+            if given and config.getoption(_BY_NAME[name].ini) is not None:
+                raise ConfigError(
+                    "this is for gates", where=_BY_NAME[name].flag, remedy="add --agentperf-mode=gate"
+                )
+        return None
+    source = next(iter(named["baseline"]), None)
+    baseline = None
+    if source is not None:
+        from pytest_agentperf.baselines import read_baseline
+
+        baseline = read_baseline(config.invocation_params.dir / source)
+    text = next(iter(named["tolerance"]), "5%")
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d*)?)(%?)", text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else 1.0
+    if not share < 1:
+        raise ConfigError(
+            f"{text!r} is no share below 1",
+            where=_BY_NAME["tolerance"].flag,
+            remedy="give one, such as 5% or 0.05",
+        )
+    return GateOptions(share, baseline, source or "expected_agents of the system")
+
+
+def one_of(config: pytest.Config, name: str, known: tuple[str, ...]) -> str:
+    """Return an option's value, the first known one by default; raises ConfigError."""
+    from pytest_agentperf.core.errors import ConfigError
+
+    text = next(iter(values(config, name)), known[0])
+    if text not in known:
+        raise ConfigError(f"{text!r} is not known", where=_BY_NAME[name].flag, remedy=" or ".join(known))
+    return text
 
 
 def grace_s(config: pytest.Config) -> float:

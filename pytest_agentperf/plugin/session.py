@@ -19,7 +19,7 @@ from pytest_agentperf.config.suite import FILE_NAME
 from pytest_agentperf.config.system import load_system
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.leaderboard import Entry, TierResult
-from pytest_agentperf.plugin.options import grace_s, results_folder, run_options, values
+from pytest_agentperf.plugin.options import grace_s, one_of, results_folder, run_options, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,6 +123,7 @@ class AgentPerfSession:
         self.stamp = stamp
         self.nonce = nonce
         self.grace_s = grace_s(config)
+        self.skips_inconclusive = one_of(config, "inconclusive", ("fail", "skip")) == "skip"
         self.is_worker = hasattr(config, "workerinput")
         self.entries: list[Entry] = []
         self.written: list[Path] = []
@@ -261,8 +262,9 @@ class AgentPerfSession:
             power = "modelled" if self.options.rehearse else ", ".join(sorted(sources))
             rules = sorted({s.ruleset.id for s in self._settings.values() if s.system_path == path})
             names.append(f"{name} ({'; '.join([*rules, f'power: {power}'])})")
+        gate = "gate, " if self.options.gate is not None else ""
         mode = "REHEARSAL in virtual time, everything SIMULATED, " if self.options.rehearse else ""
-        return f"agentperf: {__version__}, {mode}systems: {', '.join(names)}, results: {self.results}"
+        return f"agentperf: {__version__}, {gate}{mode}systems: {', '.join(names)}, results: {self.results}"
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the results that ride on reports; the controller alone keeps them."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.breakdown import worst_losses
-from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.core.verdict import Verdict, binding_constraint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from pytest_agentperf.core.breakdown import Bucket
     from pytest_agentperf.core.confidence import Interval
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
     from pytest_agentperf.core.slo import SloTier
@@ -25,9 +26,30 @@ def decision_lines(tier: TierResult, phases: Iterable[PhaseResult]) -> list[str]
         for phase in (passed, failed)
         if phase
     ]
-    if failed is not None and tier.binding_constraint is not None:
-        lines += _where(failed, tier.tier.name, tier.binding_constraint)
-    return lines
+    if tier.gate is not None:
+        return [*lines, *(f"  {line}" for line in tier.gate.lost_where)]
+    return [*lines, *(f"  {line}" for line in lost_where(failed, tier.tier.name))]
+
+
+def lost_where(failed: PhaseResult | None, tier: str, before: Sequence[Bucket] = ()) -> tuple[str, ...]:
+    """Return where the misses of a failed phase sit, against the same requests of an earlier one, if there is any."""
+    verdict = next((v for v in failed.verdicts if v.tier == tier), None) if failed else None
+    constraint = None if verdict is None else binding_constraint(verdict)
+    if failed is None or constraint is None:
+        return ()
+    what, part = ("late", "queue and prefill") if constraint == "ttft_p95" else ("slow", "decode")
+    lines = []
+    for loss in worst_losses(failed.breakdown, before, tier, constraint)[:_LOSSES_SHOWN]:
+        bucket, old = loss.bucket, loss.before
+        was = ""
+        if old is not None:
+            was = f" (baseline: {(loss.missed / bucket.requests) - loss.rise:.0%})"
+        share = f"{loss.share_of_rise:.0%} of {'the rise' if before else 'all'}"
+        lines.append(
+            f"{what} answers ({part}): {loss.missed / bucket.requests:.0%}{was} of {bucket.requests:,} with "
+            f"{bucket.label}, {share}"
+        )
+    return tuple(lines)
 
 
 def deciding_probes(
@@ -82,15 +104,3 @@ def _beside(value: float | None, target: float) -> str:
     if value is None:
         return ""
     return f", {abs(value / target - 1):.1%} {'above' if value >= target else 'below'} the target"
-
-
-def _where(phase: PhaseResult, tier: str, constraint: str) -> list[str]:
-    what = "late" if constraint == "ttft_p95" else "slow"
-    lines = []
-    for loss in worst_losses(phase.breakdown, (), tier, constraint)[:_LOSSES_SHOWN]:
-        bucket = loss.bucket
-        lines.append(
-            f"  {what} answers: {loss.missed / bucket.requests:.0%} of {bucket.requests:,} with "
-            f"{bucket.label}, {loss.share_of_rise:.0%} of all"
-        )
-    return lines

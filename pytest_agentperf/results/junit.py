@@ -52,6 +52,11 @@ def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Sca
         "token_verification": entry.token_verification.status,
         "accuracy": tier.accuracy.status,
     }
+    if tier.gate is not None:
+        found["gate_baseline_agents"] = tier.gate.target.baseline_agents
+        found["gate_tolerance"] = tier.gate.target.tolerance
+        found["gate_threshold_agents"] = tier.gate.threshold_agents
+        found["gate_improved_agents"] = tier.gate.improved_agents
     if tier.accuracy.alone is not None:
         found["accuracy_score"] = tier.accuracy.alone.score
         found["accuracy_score_alone"] = tier.accuracy.alone.against

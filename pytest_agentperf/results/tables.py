@@ -10,6 +10,7 @@ from pytest_agentperf.results.power_text import published_phase, throttled_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_agentperf.core.gate import GateResult
     from pytest_agentperf.core.leaderboard import Entry, PhaseResult, TierResult
 
 _CONSTRAINTS = {
@@ -102,10 +103,26 @@ def explanation(tier: TierResult, phases: Sequence[PhaseResult]) -> list[str]:
         lines.append(f"  binding constraint: {what}, violated at {tier.failed_min} agents")
     lines += [f"  {text}" for text in decision_lines(tier, phases)]
     lines += [f"  {text}" for text in accuracy_lines(tier)]
+    if tier.gate is not None:
+        lines.append(f"  {gate_text(tier.gate)}")
     if tier.reason is not None:
         lines.append(f"  {tier.reason}")
     lines += [f"  contradiction: {text}" for text in tier.contradictions]
     return lines
+
+
+def gate_text(gate: GateResult) -> str:
+    """Return a gate's question and its answer."""
+    target = gate.target
+    text = (
+        f"gate {gate.verdict}: {gate.threshold_agents} agents, the baseline of {target.baseline_agents} "
+        f"({target.source}) less {target.tolerance:.1%}"
+    )
+    if gate.improved_agents is not None:
+        text += (
+            f"; {gate.improved_agents} agents pass too: `agentperf baseline accept` makes them the baseline"
+        )
+    return text
 
 
 def accuracy_lines(tier: TierResult) -> list[str]:
@@ -202,6 +219,8 @@ def remarks(entry: Entry) -> list[str]:
     """Return what else there is to know of the tiers."""
     found = []
     for tier in entry.tiers:
+        if tier.gate is not None:
+            found.append(f"{tier.tier.name}: {gate_text(tier.gate)}")
         found += [f"{tier.tier.name}: {text}" for text in accuracy_lines(tier)]
         found += [f"{tier.tier.name}: contradiction: {text}" for text in tier.contradictions]
         found += [

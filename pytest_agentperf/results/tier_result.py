@@ -9,6 +9,7 @@ from pytest_agentperf.core.leaderboard import TierResult
 from pytest_agentperf.core.search import Status
 from pytest_agentperf.core.verdict import Verdict, binding_constraint
 from pytest_agentperf.results.accuracy import judge_phases
+from pytest_agentperf.results.decision import lost_where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,8 @@ def tier_result(
     agents = None if refused else outcome.agents
     verdict = None
     if complete:
-        verdict = Verdict.INVALID if refused or outcome.status is Status.INVALID else Verdict.PASS
+        found = Verdict.PASS if outcome.gate is None else outcome.gate.verdict
+        verdict = Verdict.INVALID if refused or outcome.status is Status.INVALID else found
     return TierResult(
         tier=settings.tiers[tier],
         deployment=deployment,
@@ -81,6 +83,11 @@ def tier_result(
             )
             if published and metrics and agents
             else None
+        ),
+        gate=None
+        if outcome.gate is None
+        else outcome.gate.model_copy(
+            update={"lost_where": lost_where(failing, tier, settings.baseline_breakdown.get(tier, ()))}
         ),
         accuracy=accuracy,
     )

@@ -20,6 +20,7 @@ from pytest_agentperf.core.ruleset import (
 LOCKED = {
     "id",
     "official",
+    "gate_ruleset",
     "dataset",
     "dataset_digest",
     "ttft_percentile",
@@ -32,6 +33,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
     assert AA_AGENTPERF_2026_06.model_dump() == {
         "id": "aa-agentperf/2026-06",
         "official": True,
+        "gate_ruleset": "ci/1",
         "max_tokens": 16_384,  # §3
         "output_length": "natural",
         "dataset": "synthetic:aa-agentperf-2026-06",  # §4.8

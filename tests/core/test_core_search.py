@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06 as OFFICIAL
 from pytest_agentperf.core.search import CapacitySearch, Probe, SearchRules, Status, TierOutcome
-from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.core.verdict import TierVerdict, Verdict
 
 PASS, FAIL, INVALID, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verdict.INCONCLUSIVE
 System = Callable[[Probe], Verdict]
+
+
+def judged(verdicts: Mapping[str, Verdict]) -> dict[str, TierVerdict]:
+    return {tier: TierVerdict(tier=tier, verdict=verdict) for tier, verdict in verdicts.items()}
 
 
 def rules(**changes: Any) -> SearchRules:
@@ -55,7 +59,7 @@ def search(system: System, found: SearchRules, limit: int = 200) -> tuple[TierOu
         assert state.outcome("t").status is Status.SEARCHING
         assert state.outcome("t").agents is None
         probes.append(probe)
-        state.record(probe, {"t": system(probe)}, reason="the loop ran late")
+        state.record(probe, judged({"t": system(probe)}), reason="the loop ran late")
     return state.outcome("t"), probes
 
 
@@ -256,7 +260,9 @@ def test_a_ramp_that_the_load_generator_ends_is_at_least_what_passed() -> None:
     while probe := state.next_probe("t"):
         asked.append((probe.n_agents, probe.kind))
         beyond = probe.n_agents > 8
-        state.record(probe, {"t": INVALID if beyond else PASS}, reason="too late", load_generator=beyond)
+        state.record(
+            probe, judged({"t": INVALID if beyond else PASS}), reason="too late", load_generator=beyond
+        )
     outcome = state.outcome("t")
     assert asked[-3:] == [(16, "ramp"), (16, "ramp"), (8, "confirm")]
     assert (outcome.status, outcome.agents, outcome.at_least, outcome.confirmed) == (
@@ -272,9 +278,9 @@ def test_the_load_generators_reach_is_no_answer_below_a_failure() -> None:
     state = CapacitySearch(["t"], rules())
     while probe := state.next_probe("t"):
         if probe.n_agents == 12:
-            state.record(probe, {"t": INVALID}, reason="too late", load_generator=True)
+            state.record(probe, judged({"t": INVALID}), reason="too late", load_generator=True)
         else:
-            state.record(probe, {"t": PASS if probe.n_agents <= 8 else FAIL})
+            state.record(probe, judged({"t": PASS if probe.n_agents <= 8 else FAIL}))
     assert (state.outcome("t").status, state.outcome("t").agents) == (Status.INVALID, None)
 
 
@@ -323,7 +329,7 @@ def drive(state: CapacitySearch, tier: str, judge: Callable[[Probe], dict[str, V
     while probe := state.next_probe(tier):
         assert len(probes) < 300, "the search does not end"
         probes.append(probe)
-        state.record(probe, judge(probe))
+        state.record(probe, judged(judge(probe)))
     return probes
 
 
@@ -373,7 +379,7 @@ def test_contradictions_of_a_non_monotone_system_are_reported() -> None:
 def test_a_pass_after_a_failure_at_the_same_number_is_reported_and_not_believed() -> None:
     state = CapacitySearch(["a"], rules())
     for attempt, verdict in enumerate((FAIL, PASS)):
-        state.record(Probe(4, "ramp", attempt), {"a": verdict})
+        state.record(Probe(4, "ramp", attempt), judged({"a": verdict}))
     outcome = state.outcome("a")
     assert outcome.contradictions == ("4 agents passed after they had failed",)
     assert (outcome.passed_max, outcome.failed_min) == (0, 4)
@@ -384,10 +390,10 @@ def test_an_outcome_is_final() -> None:
     state = CapacitySearch(["a", "b"], rules())
     drive(state, "a", lambda p: {"a": carries(10)(p)})
     before = state.outcome("a")
-    state.record(Probe(3, "bisect", 0), {"a": FAIL, "b": FAIL})
-    state.record(Probe(20, "ramp", 0), {"a": PASS, "b": FAIL})
-    state.record(Probe(5, "bisect", 0), {"a": PASS, "b": FAIL})
-    state.record(Probe(5, "bisect", 1), {"a": INVALID, "b": FAIL})
+    state.record(Probe(3, "bisect", 0), judged({"a": FAIL, "b": FAIL}))
+    state.record(Probe(20, "ramp", 0), judged({"a": PASS, "b": FAIL}))
+    state.record(Probe(5, "bisect", 0), judged({"a": PASS, "b": FAIL}))
+    state.record(Probe(5, "bisect", 1), judged({"a": INVALID, "b": FAIL}))
     after = state.outcome("a")
     assert state.next_probe("a") is None
     assert after.contradictions == (
@@ -466,7 +472,7 @@ def test_noise_on_several_tiers_ends_and_replays_to_the_same_state(
     resumed = CapacitySearch(tiers, found)
     for probe, verdicts in log:
         assert probe in [resumed.next_probe(tier) for tier in tiers]
-        resumed.record(probe, verdicts)
+        resumed.record(probe, judged(verdicts))
     assert [resumed.outcome(t) for t in tiers] == [state.outcome(t) for t in tiers]
     assert [resumed.next_probe(t) for t in tiers] == [None] * 3
 
@@ -478,7 +484,7 @@ def test_a_search_resumes_in_the_middle(capacity: int, done: int) -> None:
     _, probes = search(carries(capacity), rules())
     for probe in probes[:done]:
         for one in (state, twin):
-            one.record(probe, {"t": carries(capacity)(probe)})
+            one.record(probe, judged({"t": carries(capacity)(probe)}))
     assert state.outcome("t") == twin.outcome("t")
     rest = drive(twin, "t", lambda p: {"t": carries(capacity)(p)})
     assert rest == probes[done:]
