@@ -69,6 +69,16 @@ def check_configurations(
             for name, digest in entry["digests"].items()
             if digest is not None and begun["digests"].get(name, digest) != digest
         ]
+    for event in events:
+        if event["event"] != "deployment_opened":
+            continue
+        wrong += [
+            f"the journal has another {name} of {event['deployment']} than the leaderboard"
+            for name in ("request_parameters", "power_source")
+            if not same(event[name], entry[name].get(event["deployment"]))
+        ]
+        if event["simulated"] and not entry["simulated"]:
+            wrong.append(f"{event['deployment']} was simulated, and the result is not marked as such")
     found.tell("configuration", "run", wrong, "suite, system and ruleset are the same in all files")
     hidden = bundle.manifest.get("publishable")
     wrong = [
@@ -220,6 +230,9 @@ def check_flags(entry: Mapping[str, Any], found: Findings) -> None:
             if name not in there
         ]
         wrong += [f"complete, and {name} is not" for name, tier in there.items() if not tier["complete"]]
+    checked = [p["tokens"]["status"] for p in entry["phases"] if p["verdicts"] and p["metrics"]]
+    if entry["token_verification"]["status"] == "verified" and set(checked) - {"verified"}:
+        wrong.append("token counts are called verified, and those of a phase are not")
     if entry["valid"]["value"]:
         wrong += [
             f"valid, and {name} is INVALID" for name, tier in there.items() if tier["verdict"] == "INVALID"

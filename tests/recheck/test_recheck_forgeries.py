@@ -186,6 +186,23 @@ def called_comparable(f: Forgery) -> None:
     f.entry["comparable"] = {"value": True, "reasons": []}
 
 
+def other_request_parameters(f: Forgery) -> None:
+    f.entry["request_parameters"]["main"]["temperature"] = 0.0
+
+
+def not_simulated(f: Forgery) -> None:
+    f.entry["simulated"] = False
+
+
+def token_counts_called_verified(f: Forgery) -> None:
+    f.entry["token_verification"] |= {"status": "verified", "reason": None}
+
+
+def more_readings_of_the_server(f: Forgery) -> None:
+    for phase in f.phase("bisect", 3):
+        phase["server"]["readings"] += 5
+
+
 def another_nonce(f: Forgery) -> None:
     f.entry["seeds"]["nonce"] = f.begun["nonce"] = "0" * 32
 
@@ -343,6 +360,10 @@ FORGERIES: dict[Callable[[Forgery], None], str] = {
     another_configuration_everywhere: "digests",
     hidden_deviation: "ruleset",
     called_comparable: "flags",
+    other_request_parameters: "configuration",
+    not_simulated: "configuration",
+    token_counts_called_verified: "flags",
+    more_readings_of_the_server: "server metrics",
     another_nonce: "prefixes",
     dropped_slow_requests: "assignment",
     dropped_last_requests: "load until the end",

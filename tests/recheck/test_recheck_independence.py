@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from forging import failed, findings
+from forging import Forgery, failed, findings
 from virtual_system import SHAPES, Watch, demo_set, settings_for
 
 import pytest_agentperf.recheck
@@ -114,3 +114,15 @@ def test_a_defect_in_energy_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_defect_in_the_search_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search._TierSearch, "_step", lambda self, n: 3)
     assert {"search", "capacity"} & failed(rehearsed_bundle(tmp_path / "run")).keys()
+
+
+def test_forged_counters_of_the_server_are_found(tmp_path: Path) -> None:
+    """In virtual time readings lie at the same places every time, some of them in every window."""
+    path = rehearsed_bundle(tmp_path / "run")
+    for figure in ("cache_hit_share", "generation_tokens_per_s", "running_mean", "waiting_max"):
+        forgery = Forgery(path)
+        told = next(
+            p["server"] for p in forgery.entry["phases"] if p["server"] and p["server"][figure] is not None
+        )
+        told[figure] = told[figure] * 1.01 + 0.01
+        assert figure in failed(forgery.write(tmp_path / f"{figure}.tar.gz"))["server metrics"]
