@@ -147,6 +147,8 @@ class SearchRange(_Model):
     start: int | None
     """Where the ramp was told to begin; None: where the deployment says, else at 1."""
     max_agents: int
+    retry_invalid: int = 0
+    """How often more than the ruleset says INVALID phases were to be measured again."""
 
 
 class Entry(_Model):

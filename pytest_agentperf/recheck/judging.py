@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.recheck.findings import differs
+from pytest_agentperf.recheck.gate import Gate
 from pytest_agentperf.recheck.path import LOAD_GENERATOR, Path
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.recheck.findings import Findings
 
 Phase = dict[str, Any]
-PROBES = ("ramp", "bisect", "confirm")
+PROBES = ("ramp", "bisect", "confirm", "gate")
 
 
 def targets_of(entry: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -139,47 +140,76 @@ def _client_decides(
     return bool(speed / (1 + error["speed"]) < wanted <= high)
 
 
-def check_search(entry: Mapping[str, Any], wanted_by: Mapping[tuple[int, int], str], found: Findings) -> None:
-    """Check that every probe is the one that a search asked for, and every capacity what its verdicts give.
+def check_search(
+    entry: Mapping[str, Any],
+    wanted_by: Mapping[tuple[int, int], str],
+    gates: Mapping[str, Mapping[str, Any]],
+    found: Findings,
+) -> None:
+    """Check that every probe is the one that was asked for, and every answer what its verdicts give.
 
-    `wanted_by`: the tier for whose sake a phase was run, by its number and attempt, as far as a journal tells.
+    `wanted_by`: the tier for whose sake a phase was run, by its number and attempt, as far as a journal tells;
+    `gates`: what each tier was held to, none for a search.
     """
-    rules, range_ = entry["ruleset"], entry["search"]
+    range_ = entry["search"]
     if range_ is None:
         found.skip("search", "run", "the leaderboard does not say where the search could go")
         return
+    rules = dict(entry["ruleset"])
+    rules["invalid_retries"] += range_.get("retry_invalid", 0)
     for name, deployment in entry["system"]["deployments"].items():
         phases = [p for p in entry["phases"] if p["deployment"] == name and p["kind"] in PROBES]
-        tiers = {verdict["tier"] for phase in phases for verdict in phase["verdicts"]}
         if not phases:
             continue
-        start = range_["start"] or deployment["search_start"] or 1
-        paths = {tier: Path(start, range_["max_agents"], rules) for tier in sorted(tiers)}
-        wrong, tried = [], dict.fromkeys({p["n_agents"] for p in phases}, 0)
-        for phase in phases:
-            n, kind = phase["n_agents"], phase["kind"]
-            asking = wanted_by.get((phase["phase"], phase["attempt"]))
-            who = [asking] if asking is not None else list(paths)
-            if not any(paths[tier].wanted() == (n, kind) for tier in who if tier in paths):
-                wants = {tier: paths[tier].wanted() for tier in who if tier in paths}
-                wrong.append(
-                    f"phase {phase['phase']} is a {kind} at {n} agents, and the searches want {wants}"
-                )
-                break
-            if phase["attempt"] != tried[n]:
-                wrong.append(
-                    f"phase {phase['phase']} is attempt {phase['attempt']} at {n} agents, {tried[n]} came before"
-                )
-            tried[n] += 1
-            codes = {reason["code"] for reason in phase["invalid"]}
-            for verdict in phase["verdicts"]:
-                paths[verdict["tier"]].take(
-                    n, verdict["verdict"], load_generator=bool(codes) and codes <= LOAD_GENERATOR
-                )
+        tiers = sorted({verdict["tier"] for phase in phases for verdict in phase["verdicts"]})
+        paths: dict[str, Path | Gate]
+        if gates:
+            retries = rules["invalid_retries"]
+            paths = {
+                tier: Gate(gates[tier], range_["max_agents"], retries) for tier in tiers if tier in gates
+            }
+        else:
+            start = range_["start"] or deployment["search_start"] or 1
+            paths = {tier: Path(start, range_["max_agents"], rules) for tier in tiers}
+        wrong = _follow(phases, paths, wanted_by)
         found.tell("search", f"deployment {name}", wrong, " → ".join(str(p["n_agents"]) for p in phases))
         for tier in entry["tiers"]:
-            if tier["deployment"] == name and tier["tier"]["name"] in paths:
-                _check_outcome(tier, paths[tier["tier"]["name"]], found)
+            path = paths.get(tier["tier"]["name"]) if tier["deployment"] == name else None
+            if isinstance(path, Gate):
+                text = f"{path.verdict} at {path.threshold} agents follows from the verdicts"
+                found.tell("gate", tier["tier"]["name"], path.problems(tier), text)
+            elif path is not None:
+                _check_outcome(tier, path, found)
+
+
+def _follow(
+    phases: Sequence[Phase], paths: Mapping[str, Path | Gate], wanted_by: Mapping[tuple[int, int], str]
+) -> list[str]:
+    """Tell all verdicts in order; returns where a phase is not the one that was asked for."""
+    wrong: list[str] = []
+    tried = dict.fromkeys({p["n_agents"] for p in phases}, 0)
+    for phase in phases:
+        n, kind = phase["n_agents"], phase["kind"]
+        asking = wanted_by.get((phase["phase"], phase["attempt"]))
+        wants = {tier: path.wanted() for tier, path in paths.items() if asking in (None, tier)}
+        if (n, kind) not in wants.values():
+            return [
+                *wrong,
+                f"phase {phase['phase']} is a {kind} at {n} agents, and what is wanted is {wants}",
+            ]
+        if phase["attempt"] != tried[n]:
+            wrong.append(
+                f"phase {phase['phase']} is attempt {phase['attempt']} at {n} agents, {tried[n]} came before"
+            )
+        tried[n] += 1
+        codes = {reason["code"] for reason in phase["invalid"]}
+        for verdict in phase["verdicts"]:
+            path = paths.get(verdict["tier"])
+            if isinstance(path, Gate):
+                path.take(n, verdict)
+            elif path is not None:
+                path.take(n, verdict["verdict"], load_generator=bool(codes) and codes <= LOAD_GENERATOR)
+    return wrong
 
 
 def _check_outcome(tier: Mapping[str, Any], path: Path, found: Findings) -> None:

@@ -64,6 +64,13 @@ def check_configurations(
         if entry["search"] is not None:
             wrong += differs("the journal's start", begun["start"], entry["search"]["start"])
             wrong += differs("the journal's max_agents", begun["max_agents"], entry["search"]["max_agents"])
+            retries = entry["search"].get("retry_invalid", 0)
+            wrong += differs("the journal's retry_invalid", begun.get("retry_invalid", 0), retries)
+        wrong += [
+            f"the journal has another gate for {tier['tier']['name']} than the leaderboard"
+            for tier in entry["tiers"]
+            if tier.get("gate") and not same(begun["gate"].get(tier["tier"]["name"]), tier["gate"]["target"])
+        ]
         wrong += [
             f"the journal has another digest of the {name} than the leaderboard"
             for name, digest in entry["digests"].items()

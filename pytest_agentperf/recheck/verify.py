@@ -116,7 +116,9 @@ class _Verification:
                 for event in self.events
                 if event["event"] == "phase_finished" and event["tier"] is not None
             }
-            judging.check_search(entry, by, found)
+            gates = {t["tier"]["name"]: t["gate"]["target"] for t in entry["tiers"] if t.get("gate")}
+            begun = next((event for event in self.events if event["event"] == "run_begun"), {})
+            judging.check_search(entry, by, {**gates, **begun.get("gate", {})}, found)
         for tier in entry["tiers"]:
             where = str(tier.get("tier", {}).get("name"))
             with found.guarded("tier", where):

@@ -136,7 +136,9 @@ def build_entry(
         deviations=deviations,
         dataset=dataset,
         seeds=Seeds(assignment_seed=settings.seed, nonce=settings.nonce),
-        search=SearchRange(start=settings.start, max_agents=settings.max_agents),
+        search=SearchRange(
+            start=settings.start, max_agents=settings.max_agents, retry_invalid=settings.retry_invalid
+        ),
         output_length=settings.ruleset.output_length,
         request_parameters=dict(request_parameters),
         power_source=dict(power_sources),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from virtual_system import SHAPES, Watch, demo_set, settings_for
 
 import pytest_agentperf.recheck
 from pytest_agentperf.core import device_energy, metrics, search
+from pytest_agentperf.core.gate import GateTarget
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
 from pytest_agentperf.rehearsal import rehearsed_run
 from pytest_agentperf.results.artifact import store_phase, write_leaderboard
@@ -53,9 +55,18 @@ class _Stored(Watch):
         )
 
 
-def rehearsed_bundle(folder: Path, **overrides: Any) -> Path:
-    """Rehearse a search in this process and bundle it."""
+CERTAIN: dict[str, Any] = {
+    "error_rate": 0.01, "agents_begin": "steady_state", "settle_s": 2.0, "min_window_s": 20.0, "window_max_s": 100.0,
+    "look_factor": 1.25, "correlation_s": 1.0, "drain_max_s": 1.0, "min_trajectories": 1,
+    "min_trajectories_per_agent": 0,
+}  # fmt: skip
+
+
+def rehearsed_bundle(folder: Path, *, gate: GateTarget | None = None, **overrides: Any) -> Path:
+    """Rehearse a search, or a gate, in this process and bundle it."""
     settings = settings_for(SHAPES[0], nonce="evidence", **overrides)
+    if gate is not None:
+        settings = replace(settings, gate={"tier1": gate})
     with rehearsed_run(settings, _Stored(folder), tabulate=demo_set) as run:
         result = run.measure("tier1")
         assert run.state.begun is not None
@@ -80,14 +91,21 @@ def test_a_rehearsal_with_tool_delays_and_many_trajectories_holds(tmp_path: Path
 
 
 def test_phases_that_end_once_verdicts_are_certain_hold(tmp_path: Path) -> None:
-    path = rehearsed_bundle(
-        tmp_path / "run",
-        error_rate=0.01, agents_begin="steady_state", settle_s=2.0, min_window_s=20.0, window_max_s=100.0,
-        look_factor=1.25, correlation_s=1.0, drain_max_s=1.0, min_trajectories=1, min_trajectories_per_agent=0,
-    )  # fmt: skip
+    path = rehearsed_bundle(tmp_path / "run", **CERTAIN)
     assert failed(path) == {}
     told = {one.check: one.text for one in findings(path) if one.status == "not checkable"}
     assert {"window", "certainty"} <= told.keys()
+
+
+def test_a_gate_holds_and_a_forged_answer_does_not(tmp_path: Path) -> None:
+    target = GateTarget(baseline_agents=5, tolerance=0.1, source="a test")
+    path = rehearsed_bundle(tmp_path / "run", gate=target, **CERTAIN)
+    assert failed(path) == {}
+    assert any(one.check == "gate" and one.status == "holds" for one in findings(path))
+    for change in ({"verdict": "FAIL"}, {"threshold_agents": 4}, {"improved_agents": 9}):
+        forgery = Forgery(path)
+        forgery.entry["tiers"][0]["gate"] |= change
+        assert "gate" in failed(forgery.write(tmp_path / "forged.tar.gz"))
 
 
 def test_a_defect_in_percentiles_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
