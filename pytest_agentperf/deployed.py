@@ -257,6 +257,7 @@ class Deployed:
                     timed_out=timed_out,
                     crashed_at=n_agents if crashed_before else None,
                     early=early,
+                    confidence=numbers.confidence,
                 )
                 for tier in judged
             ),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.gate import GateSearch
+from pytest_agentperf.core.model_search import ModelSearch
 from pytest_agentperf.core.search import CapacitySearch, SearchRules
 
 if TYPE_CHECKING:
@@ -36,6 +37,5 @@ def new_strategy(settings: RunSettings, deployment: str) -> Strategy:
     rules = SearchRules.from_ruleset(
         settings.ruleset, start=min(start, settings.max_agents), max_agents=settings.max_agents
     )
-    return CapacitySearch(
-        tiers, replace(rules, invalid_retries=rules.invalid_retries + settings.retry_invalid)
-    )
+    rules = replace(rules, invalid_retries=rules.invalid_retries + settings.retry_invalid)
+    return ModelSearch(tiers, rules) if settings.ruleset.search == "model" else CapacitySearch(tiers, rules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_agentperf.core.confidence import PhaseConfidence, log_error
 from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, certain, judge
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def verdict_of(
     timed_out: bool,
     crashed_at: int | None,
     early: EarlyStop | None,
+    confidence: PhaseConfidence | None = None,
 ) -> TierVerdict:
     """Return what a phase says of a tier.
 
@@ -103,7 +105,7 @@ def verdict_of(
             violated=("survival",),
             reason=f"the server crashed again at {crashed_at} agents",
         )
-    judged = judge(tier, metrics, invalid=invalid, timed_out=timed_out)
+    judged = with_errors(judge(tier, metrics, invalid=invalid, timed_out=timed_out), confidence)
     if early is None:
         return judged
     decision = early.decisions.get(tier.name)
@@ -115,3 +117,15 @@ def verdict_of(
             reason="most agents waited for their first answers for longer than the target until the phase was cut",
         )
     return certain(judged, decision)
+
+
+def with_errors(judged: TierVerdict, confidence: PhaseConfidence | None) -> TierVerdict:
+    """Return a verdict with the standard errors that the percentiles' intervals say."""
+    if confidence is None:
+        return judged
+    return judged.model_copy(
+        update={
+            "speed_log_error": log_error(confidence.output_speed_p25_tok_s),
+            "ttft_log_error": log_error(confidence.ttft_p95_s),
+        }
+    )

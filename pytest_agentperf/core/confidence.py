@@ -7,6 +7,7 @@ requests as the correlated ones are worth, stands beside it: it shares nothing w
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,6 +77,14 @@ def phase_confidence(
             speed[streamed], trajectory_clusters(columns, streamed), speed_percent, level=level
         ),
     )
+
+
+def log_error(interval: Interval | None) -> float | None:
+    """Return the standard error of the percentile's logarithm, None where the interval is open or reaches 0."""
+    if interval is None or not interval.low or interval.high is None:
+        return None
+    quantile = NormalDist().inv_cdf((1 + interval.level) / 2)
+    return math.log(interval.high / interval.low) / (2 * quantile)
 
 
 def trajectory_clusters(columns: RequestColumns, rows: npt.NDArray[np.bool_]) -> IntArray:

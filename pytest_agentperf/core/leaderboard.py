@@ -19,6 +19,7 @@ from pytest_agentperf.core.phase_power import PhasePower
 from pytest_agentperf.core.power import PowerSource
 from pytest_agentperf.core.published import PublishedResult
 from pytest_agentperf.core.ruleset import Deviation, Ruleset
+from pytest_agentperf.core.search import CapacityInterval
 from pytest_agentperf.core.server_metrics import ServerSummary
 from pytest_agentperf.core.slo import SloTier
 from pytest_agentperf.core.token_check import TokenVerification, combined
@@ -42,7 +43,7 @@ class PhaseResult(_Model):
 
     phase: int
     attempt: int
-    kind: Literal["warmup", "ramp", "bisect", "confirm", "gate", "fixed", "accuracy"]
+    kind: Literal["warmup", "ramp", "bisect", "confirm", "gate", "model", "fixed", "accuracy"]
     deployment: str
     n_agents: int
     start_ns: int
@@ -85,6 +86,8 @@ class TierResult(_Model):
     Of a gate: its answer.
     """
     agents: int | None
+    interval: CapacityInterval | None = None
+    """Between which numbers the capacity lies with that confidence; None where the search does not say."""
     at_least: bool
     complete: bool
     confirmed: bool

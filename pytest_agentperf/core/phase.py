@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NS_PER_S = 1_000_000_000
 
-PhaseKind = Literal["warmup", "ramp", "bisect", "confirm", "gate", "fixed", "accuracy"]
+PhaseKind = Literal["warmup", "ramp", "bisect", "confirm", "gate", "model", "fixed", "accuracy"]
 
 
 class Stage(StrEnum):

@@ -96,6 +96,8 @@ class Ruleset(BaseModel):
     accuracy_max_s: float = Field(gt=0)
 
     # The search
+    search: Literal["ramp-bisect", "model"] = "ramp-bisect"
+    """Whether every number that decides is measured and confirmed, or a model of the margins says where it lies."""
     ramp_factor: int = Field(ge=2)
     resolution: float = Field(ge=0, lt=1)
     confirm: bool
@@ -248,6 +250,8 @@ CI_1 = AA_AGENTPERF_2026_06.model_copy(
         "min_trajectories": 1,
         "min_trajectories_per_agent": 0,
         "error_rate": 0.004,
+        "search": "model",
+        "resolution": 0.02,
     }
 )
 
@@ -269,6 +273,7 @@ DEMO_CI_1 = DEMO_1.model_copy(
         "min_trajectories": 1,
         "min_trajectories_per_agent": 0,
         "error_rate": 0.01,
+        "search": "model",
     }
 )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
     from pytest_agentperf.core.search import Strategy
 
-_PROBES = frozenset({"ramp", "bisect", "confirm", "gate"})
+_PROBES = frozenset({"ramp", "bisect", "confirm", "gate", "model"})
 
 
 class RunState:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from pydantic import BaseModel, ConfigDict
+
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Probe(NamedTuple):
     """Measure one phase at this number of agents."""
 
     n_agents: int
-    kind: Literal["ramp", "bisect", "confirm", "gate"]
+    kind: Literal["ramp", "bisect", "confirm", "gate", "model"]
     attempt: int
     """How many probes at this N came before."""
 
@@ -39,6 +41,16 @@ class Status(StrEnum):
     DONE = "done"
     INVALID = "invalid"
     """It ended without an answer: the reason says why."""
+
+
+class CapacityInterval(BaseModel):
+    """Between which numbers of agents a capacity lies, with that confidence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: int
+    high: int
+    level: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,7 @@ class TierOutcome:
     reason: str | None
     gate: GateResult | None = None
     """How a gate answered; None of a search."""
+    interval: CapacityInterval | None = None
 
 
 @dataclass(frozen=True, slots=True)

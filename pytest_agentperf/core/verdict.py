@@ -56,6 +56,9 @@ class TierVerdict(BaseModel):
     violated: tuple[str, ...] = ()
     speed_margin: float | None = None
     ttft_margin: float | None = None
+    speed_log_error: float | None = None
+    ttft_log_error: float | None = None
+    """Standard errors of the logarithms of both metrics, from their intervals; None where those are unknown."""
     reason: str | None = None
 
 

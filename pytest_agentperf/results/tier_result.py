@@ -50,6 +50,7 @@ def tier_result(
         deployment=deployment,
         verdict=verdict,
         agents=agents,
+        interval=outcome.interval,
         at_least=outcome.at_least,
         complete=complete,
         confirmed=outcome.confirmed,

@@ -74,6 +74,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "accuracy_alpha": 0.05,
         "accuracy_power": 0.8,
         "accuracy_max_s": 7_200.0,
+        "search": "ramp-bisect",
         "ramp_factor": 2,  # §4.15
         "resolution": 0.01,
         "confirm": True,  # §4.16
@@ -208,6 +209,7 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
     }
     other |= {"power_coverage_min": 0.5, "resolution": 0.5, "accuracy_power": 0.5}
     other |= {"output_length": "exact", "confirm": False, "reset_allowed": True, "pass_window_min_s": 1.0}
+    other |= {"search": "model"}
     other |= {"agents_begin": "steady_state", "settle_max_s": 60.0, "drain_max_s": 1.0}
     other |= {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}
     _, deviations = apply_overrides(
