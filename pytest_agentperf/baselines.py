@@ -91,6 +91,7 @@ def _accepted(entry: Entry, tier: TierResult) -> TierBaseline:
         agents=agents,
         ruleset=entry.ruleset.id,
         measured_utc=entry.measured_utc,
+        rehearsal=entry.rehearsal,
         serving={name: str(value) for name, value in serving.items() if isinstance(value, str | int | float)},
         breakdown=phase.breakdown if phase else (),
     )

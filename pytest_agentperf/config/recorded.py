@@ -118,9 +118,9 @@ def check_unchanged(
     for name in ("edition", "seed", "start", "max_agents", "retry_invalid"):
         old[name], new[name] = getattr(begun, name), getattr(settings, name)
     # Which tiers are asked for may differ, but not what each of them is held to.
-    for tier in begun.gate.keys() & settings.gate.keys():
-        old[f"gate of {tier}"] = begun.gate[tier].model_dump(mode="json")
-        new[f"gate of {tier}"] = settings.gate[tier].model_dump(mode="json")
+    for tier in sorted(begun.gate.keys() | settings.gate.keys()) if begun.gate and settings.gate else ():
+        for found_in, gate in ((old, begun.gate), (new, settings.gate)):
+            found_in[f"gate of {tier}"] = gate[tier].model_dump(mode="json") if tier in gate else None
     old["mode"], new["mode"] = bool(begun.gate), bool(settings.gate)
     old["ruleset"] = begun.ruleset.model_dump(mode="json")
     new["ruleset"] = settings.ruleset.model_dump(mode="json")

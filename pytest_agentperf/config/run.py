@@ -198,7 +198,16 @@ def settle(
         ),
         gate={}
         if options.gate is None
-        else gate_targets(options.gate, suite, edition, system, system_path, options.tiers),
+        else gate_targets(
+            options.gate,
+            suite,
+            edition,
+            system,
+            system_path,
+            options.tiers,
+            ruleset=ruleset,
+            rehearsal=options.rehearse,
+        ),
     )
 
 

@@ -35,6 +35,8 @@ class TierBaseline(_Model):
     ruleset: str | None = None
     """Under which it was found; None where somebody wrote it down."""
     measured_utc: str | None = None
+    rehearsal: bool = False
+    """Whether it was found in virtual time: a model's figure, to which no measurement is held."""
     serving: dict[str, str] = Field(default_factory=dict)
     """Framework, version and the like: what a diff of this file should show."""
     noise: Noise | None = None

@@ -36,6 +36,7 @@ class EarlyStop:
             correlation_s=rules.correlation_s or 1.0,
             ttft_share=rules.ttft_percentile / 100,
             speed_share=rules.output_speed_percentile / 100,
+            horizon_s=rules.answer_horizon_s or 0.0,
         )
         self._next_look_s = rules.min_window_s
         self._ended: list[AnswersSoFar] = []

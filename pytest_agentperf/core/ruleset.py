@@ -71,6 +71,8 @@ class Ruleset(BaseModel):
     """By how much the window has grown from one look to the next."""
     correlation_s: float | None = Field(default=None, gt=0)
     """Requests sent within such a time share the state of the server."""
+    answer_horizon_s: float | None = Field(default=None, gt=0)
+    """Most answers have ended so long after they were sent: younger requests do not speak of speed yet."""
     settle_max_s: float | None = Field(default=None, gt=0)
     """If the steady state does not stand so long after the last agent's start, the queue is judged as it is."""
     drain_max_s: float | None = Field(default=None, ge=0)
@@ -120,7 +122,7 @@ class Ruleset(BaseModel):
 
     @model_validator(mode="after")
     def _confidence_needs_its_rules(self) -> Self:
-        needed = ("window_max_s", "look_factor", "correlation_s")
+        needed = ("window_max_s", "look_factor", "correlation_s", "answer_horizon_s")
         missing = [name for name in needed if self.error_rate is not None and getattr(self, name) is None]
         if missing:
             raise ValueError(f"with an error rate there must be {', '.join(missing)} too")
@@ -246,6 +248,7 @@ CI_1 = AA_AGENTPERF_2026_06.model_copy(
         "look_factor": 1.25,
         "window_max_s": 2_400.0,
         "correlation_s": 30.0,
+        "answer_horizon_s": 60.0,
         "drain_max_s": 60.0,
         "min_trajectories": 1,
         "min_trajectories_per_agent": 0,
@@ -265,9 +268,11 @@ DEMO_CI_1 = DEMO_1.model_copy(
         "gate_ruleset": None,
         "agents_begin": "steady_state",
         "min_window_s": 5.0,
-        "window_max_s": 20.0,
+        "window_max_s": 60.0,
         "look_factor": 1.25,
         "correlation_s": 0.25,
+        # At 20 tok/s the longest answer of 64 tokens takes 3.2 s.
+        "answer_horizon_s": 3.2,
         "settle_max_s": 20.0,
         "drain_max_s": 1.0,
         "min_trajectories": 1,

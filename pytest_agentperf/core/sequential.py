@@ -34,8 +34,6 @@ _BEYOND_MIN = 10
 _CLUSTERS_MIN = 10
 # Where the boundary is narrowest: about as many requests decide.
 _REQUESTS_PLANNED = 5_000
-# Most answers have ended so long after they were sent; younger requests say nothing of the speed yet.
-_HORIZON_S = 60.0
 
 
 class Look(NamedTuple):
@@ -64,6 +62,8 @@ class SequentialRule(NamedTuple):
     """So many of the TTFTs are to keep the target: 0.95 for P95."""
     speed_share: float
     """So many of the speeds may lie below theirs: 0.25 for P25."""
+    horizon_s: float
+    """Most answers have ended so long after they were sent; younger requests say nothing of the speed yet."""
 
 
 def decide(look: Look, tier: SloTier, rule: SequentialRule) -> Decision | None:
@@ -75,7 +75,7 @@ def decide(look: Look, tier: SloTier, rule: SequentialRule) -> Decision | None:
     over = ~(look.ttft_s <= tier.ttft_p95_s)
     ttft = _Share(over[late], look.clusters[late], look.t_sent_s[late], 1 - rule.ttft_share, rule)
 
-    old = look.t_sent_s <= look.now_s - _HORIZON_S
+    old = look.t_sent_s <= look.now_s - rule.horizon_s
     old &= ~(look.ended & np.isnan(look.speed_tok_s))
     slow = look.speed_tok_s < tier.output_speed_p25_tok_s
     # What is still under way may turn out either way: each side is judged as if it turned out against it.

@@ -20,6 +20,7 @@ RULES: dict[str, Any] = {
     "window_max_s": 400.0,
     "look_factor": 1.25,
     "correlation_s": 1.0,
+    "answer_horizon_s": 60.0,
     "drain_max_s": 1.0,
     "phase_max_s": 1_000.0,
     "min_trajectories": 1,

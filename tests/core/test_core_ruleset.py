@@ -62,6 +62,7 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "window_max_s": None,
         "look_factor": None,
         "correlation_s": None,
+        "answer_horizon_s": None,
         "settle_max_s": None,
         "drain_max_s": None,
         "token_deviation_max": 0.02,  # §4.20
@@ -119,9 +120,10 @@ def test_an_unknown_ruleset_lists_those_there_are() -> None:
     assert caught.value.remedy == "one of: " + ", ".join(RULESETS)
 
 
-@pytest.mark.parametrize("missing", ["window_max_s", "look_factor", "correlation_s"])
+@pytest.mark.parametrize("missing", ["window_max_s", "look_factor", "correlation_s", "answer_horizon_s"])
 def test_an_error_rate_needs_to_know_when_to_look(missing: str) -> None:
     rules = {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}
+    rules["answer_horizon_s"] = 60.0
     del rules[missing]
     with pytest.raises(ConfigError, match=missing):
         apply_overrides(DEMO_1, rules, reason="x")
@@ -212,6 +214,7 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
     other |= {"search": "model"}
     other |= {"agents_begin": "steady_state", "settle_max_s": 60.0, "drain_max_s": 1.0}
     other |= {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}
+    other |= {"answer_horizon_s": 60.0}
     _, deviations = apply_overrides(
         DEMO_1, {rule: value for rule, value in other.items() if rule not in LOCKED}, reason="x"
     )

@@ -16,7 +16,7 @@ from pytest_agentperf.core.verdict import Verdict
 Array = npt.NDArray[Any]
 
 TIER = SloTier(name="tier1", output_speed_p25_tok_s=20, ttft_p95_s=10)
-RULE = SequentialRule(error_rate=0.05, correlation_s=30.0, ttft_share=0.95, speed_share=0.25)
+RULE = SequentialRule(error_rate=0.05, correlation_s=30.0, ttft_share=0.95, speed_share=0.25, horizon_s=60.0)
 LOOKS_S = np.geomspace(120, 3_600, 14)
 
 

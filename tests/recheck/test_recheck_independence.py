@@ -57,7 +57,7 @@ class _Stored(Watch):
 
 CERTAIN: dict[str, Any] = {
     "error_rate": 0.01, "agents_begin": "steady_state", "settle_s": 2.0, "min_window_s": 20.0, "window_max_s": 100.0,
-    "look_factor": 1.25, "correlation_s": 1.0, "drain_max_s": 1.0, "min_trajectories": 1,
+    "look_factor": 1.25, "correlation_s": 1.0, "answer_horizon_s": 60.0, "drain_max_s": 1.0, "min_trajectories": 1,
     "min_trajectories_per_agent": 0,
 }  # fmt: skip
 
