@@ -202,8 +202,9 @@ class _TierModel:
         found.sort()
         cut = round((1 - LEVEL) / 2 * len(found))
         return CapacityInterval(
-            low=min(agents, math.floor(found[cut])),
-            high=max(agents, math.floor(found[-1 - cut])),
+            # Whole agents: an edge is never known better than to the next one.
+            low=max(0, min(agents - 1, math.floor(found[cut]))),
+            high=max(agents + 1, math.ceil(found[-1 - cut])),
             level=LEVEL,
         )
 

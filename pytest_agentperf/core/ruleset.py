@@ -259,7 +259,15 @@ CI_1 = AA_AGENTPERF_2026_06.model_copy(
 )
 
 # What comes about seldom, as a cache that begins to thrash, is waited for.
-NIGHTLY_1 = CI_1.model_copy(update={"id": "nightly/1", "pass_window_min_s": 3_600.0, "window_max_s": 7_200.0})
+NIGHTLY_1 = CI_1.model_copy(
+    update={
+        "id": "nightly/1",
+        "min_window_s": 3_000.0,
+        "pass_window_min_s": 3_600.0,
+        "window_max_s": 7_200.0,
+        "correlation_s": 300.0,
+    }
+)
 
 # A gate on the simulated system, in seconds.
 DEMO_CI_1 = DEMO_1.model_copy(

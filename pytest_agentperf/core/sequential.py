@@ -102,7 +102,8 @@ class _Share:
         self, beyond: BoolArray, clusters: IntArray, sent_s: FloatArray, allowed: float, rule: SequentialRule
     ) -> None:
         n = len(beyond)
-        self._excess_se, self._progress = 0.0, 1.0
+        self._below_se = self._above_se = 0.0
+        self._progress = 1.0
         if not n:
             return
         moments = (sent_s // rule.correlation_s).astype(np.int64)
@@ -113,18 +114,23 @@ class _Share:
         # What is judged is a share as large as allowed. Where fewer were seen their variance was smaller too, by
         # the same luck: so only what correlation adds to it is taken from the data.
         inflation = max(1.0, variance / (n * seen * (1 - seen)))
-        if n * allowed / inflation < _BEYOND_MIN:
-            return
-        self._excess_se = (np.count_nonzero(beyond) - n * allowed) / math.sqrt(
-            inflation * n * allowed * (1 - allowed)
-        )
+        excess = np.count_nonzero(beyond) - n * allowed
         self._progress = n / _REQUESTS_PLANNED
+        if n * allowed / inflation >= _BEYOND_MIN:
+            self._above_se = excess / math.sqrt(inflation * n * allowed * (1 - allowed))
+            self._below_se = -self._above_se
+        elif seen > allowed:
+            # Too few to tell that there are fewer than allowed, but perhaps enough of them to tell that there are
+            # more: then their own variance counts, which is the larger one.
+            self._above_se = excess / math.sqrt(
+                inflation * n * max(seen * (1 - seen), allowed * (1 - allowed))
+            )
 
     def certainly_below(self, error_rate: float) -> bool:
-        return -self._excess_se > boundary(self._progress, error_rate)
+        return self._below_se > boundary(self._progress, error_rate)
 
     def certainly_above(self, error_rate: float) -> bool:
-        return self._excess_se > boundary(self._progress, error_rate)
+        return self._above_se > boundary(self._progress, error_rate)
 
 
 def boundary(progress: float, error_rate: float) -> float:

@@ -174,8 +174,9 @@ class FileJournal:
             while left:
                 left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
-        except OSError:
-            # Half a line would stand before the next one.
+        except BaseException:
+            # Half a line would stand before the next one; and where Ctrl-C came between the writing and the wait for
+            # the disk, a whole one that nobody knows of.
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, self._size)
             raise

@@ -100,6 +100,6 @@ def test_what_the_page_on_launching_shows_can_be_launched() -> None:
     ]
     launches = [block.get("launch") or block["deployments"]["main"]["launch"] for block in blocks]
     commands = re.findall(r"^command: (.*)$", page, re.M)
-    assert (len(launches), len(commands)) == (2, 6)
+    assert (len(launches), len(commands)) == (2, 7)
     for launch in [*launches, *({"command": command} for command in commands)]:
         assert Launch.model_validate(launch).all_processes()

@@ -55,7 +55,7 @@ def test_the_deciding_probes_and_where_the_failed_one_lost() -> None:
     assert passed.endswith("% below the target")
     assert failed.startswith("5 agents: ")
     assert failed.endswith("% above the target")
-    assert first == "  late answers: 100% of 20 with 64K tokens and more, 100% of all"
+    assert first == "  late answers (queue and prefill): 100% of 20 with 64K tokens and more, 100% of all"
     assert f"\n  {first}" in explain(tier, phases)
 
 

@@ -163,3 +163,22 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
     journal.close()
     assert path.read_bytes().count(b"\n") == 2
     assert read_journal(path).events == (BEGUN, ENDED)
+
+
+def test_an_interrupt_between_the_writing_and_the_disk_leaves_no_line_that_nobody_knows_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run" / JOURNAL
+    journal = FileJournal(path)
+    journal.append(BEGUN)
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.append(FINISHED)
+    journal.append(ENDED)
+    journal.close()
+    assert read_journal(path).events == (BEGUN, ENDED)
