@@ -19,6 +19,7 @@ _COMMANDS = (
     "bundle",
     "calibrate",
     "calibrate-twin",
+    "compare",
     "dataset",
     "doctor",
     "init",

@@ -8,7 +8,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.cli.dataset.stats_text import PUBLISHED, bound, coverage, facts, histograms, names
-from pytest_agentperf.results.report.page import base_style
+from pytest_agentperf.results.report.offline import base_style
 
 if TYPE_CHECKING:
     from pytest_agentperf.cli.dataset.stats_text import Histogram

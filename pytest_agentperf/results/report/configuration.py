@@ -24,6 +24,12 @@ def configuration_tables(entries: Sequence[tuple[str, Entry]]) -> str:
     return "\n".join(_table(part, [whole[part] for whole in found], head) for part in found[0])
 
 
+def flat_settings(entry: Entry, *, without: Sequence[str] = ()) -> dict[str, str]:
+    """Return every setting of an entry by its path."""
+    whole = _configuration(entry)
+    return dict(_flat({name: value for name, value in whole.items() if name not in without}))
+
+
 def _table(part: str, values: Sequence[Any], head: str) -> str:
     flat = [dict(_flat(value)) if isinstance(value, dict | list) else {"": str(value)} for value in values]
     names = list(dict.fromkeys(name for settings in flat for name in settings))

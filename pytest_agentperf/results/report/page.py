@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
 from html import escape
-from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_agentperf.results.report.configuration import configuration_tables
 from pytest_agentperf.results.report.document import document
 from pytest_agentperf.results.report.headline import answers, caveat_list, table
 from pytest_agentperf.results.report.lenses import LENSES
+from pytest_agentperf.results.report.offline import (
+    asset,
+    base_style,
+    content_policy,
+    inert,
+    libraries,
+    package_text,
+)
 from pytest_agentperf.results.report.rows import groups
 from pytest_agentperf.results.report.searches import search_tables
 
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.results.report.lenses import Lens
     from pytest_agentperf.results.report.rows import Group
 
-_HERE = files("pytest_agentperf") / "results" / "report"
-_LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
-
 
 def page(board: Leaderboard, details: Mapping[str, Details], missing: Sequence[str]) -> str:
     """Return the report; `missing` says what could not be shown, and why."""
@@ -37,11 +37,11 @@ def page(board: Leaderboard, details: Mapping[str, Details], missing: Sequence[s
     # A button for each lens, also where nobody has a figure: then it says why.
     known = [lens for lens in LENSES if any(v[lens.key] is not None for v in values)]
     lenses = known or list(LENSES[-1:])
-    scripts = [*(_library(name) for name in _LIBRARIES), _asset("charts.js"), _asset("report.js")]
-    style = base_style() + _asset("report.css") + _lens_rules(lenses)
-    data = _inert(document(found, details, [lens.key for lens in lenses]))
-    return Template(_asset("report.html.in")).substitute(
-        policy=_policy(scripts, style),
+    scripts = [*libraries(), asset("charts.js"), asset("report.js")]
+    style = base_style() + asset("report.css") + _lens_rules(lenses)
+    data = inert(document(found, details, [lens.key for lens in lenses]))
+    return Template(asset("report.html.in")).substitute(
+        policy=content_policy(scripts, style),
         style=style,
         title=escape(_title(found)),
         prefix="SIMULATED: " if any(entry.simulated for entry in board.entries) else "",
@@ -51,46 +51,10 @@ def page(board: Leaderboard, details: Mapping[str, Details], missing: Sequence[s
         groups="\n".join(_group(group, lenses, details) for group in found),
         missing=_missing(missing),
         configuration="\n".join(_configuration(group) for group in found),
-        licences=escape(_text("vendor", "LICENSES.txt")),
+        licences=escape(package_text("vendor", "LICENSES.txt")),
         data=data,
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
-
-
-def base_style() -> str:
-    """Return the style sheet that all pages of this package share."""
-    return _asset("base.css")
-
-
-def _policy(scripts: Sequence[str], style: str) -> str:
-    """Allow exactly these scripts and this style sheet, and no connection to anywhere."""
-    return (
-        f"default-src 'none'; script-src {' '.join(map(_hash, scripts))}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _inert(value: dict[str, Any]) -> str:
-    """Return JSON in which nothing can end the element that it stands in, whatever names say."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
-
-
-def _text(*names: str) -> str:
-    return _HERE.joinpath(*names).read_text("utf-8")
-
-
-def _asset(name: str) -> str:
-    return _text("assets", name)
-
-
-def _library(name: str) -> str:
-    # A browser's tools would ask for the map.
-    return re.sub(r"\n//# sourceMappingURL=.*", "", _text("vendor", name))
 
 
 def _title(found: Sequence[Group]) -> str:
@@ -146,7 +110,7 @@ def _lens_switch(lenses: Sequence[Lens], *, known: bool) -> str:
 
 
 def _group(group: Group, lenses: Sequence[Lens], details: Mapping[str, Details]) -> str:
-    return Template(_asset("group.html.in")).substitute(
+    return Template(asset("group.html.in")).substitute(
         key=group.key,
         title=escape(f"{group.title} · edition {group.edition}"),
         rules=escape(_rules(group)),

@@ -1,0 +1,44 @@
+"""A page of text and tables in the style of the report, with charts if it has any."""
+
+from __future__ import annotations
+
+from html import escape
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from pytest_agentperf.results.report.offline import asset, base_style, content_policy, inert, libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def plain_page(title: str, body: str, *, banner: str = "", charts: Sequence[dict[str, Any]] = ()) -> str:
+    """Return the page; `body` and `banner` are HTML, `charts` Vega-Lite specifications for `figure[data-chart]`."""
+    scripts = [*libraries(), asset("plain.js")] if charts else []
+    style = base_style()
+    return Template(asset("plain.html.in")).substitute(
+        policy=content_policy(scripts, style),
+        style=style,
+        title=escape(title),
+        banner=banner,
+        body=body,
+        data=inert({"charts": list(charts)}) if charts else "",
+        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
+    )
+
+
+def html_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = (0,)
+) -> str:
+    """Return a table, its numbers to the right."""
+
+    def cell(tag: str, column: int, text: str) -> str:
+        scope = ' scope="col"' if tag == "th" else ""
+        number = "" if column in text_columns else ' class="number"'
+        return f"<{tag}{scope}{number}>{escape(text)}</{tag}>"
+
+    head = "".join(cell("th", i, text) for i, text in enumerate(heads))
+    body = "\n".join(
+        "<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in rows
+    )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
