@@ -23,6 +23,7 @@ _COMMANDS = (
     "dataset",
     "doctor",
     "init",
+    "merge",
     "oracle",
     "plan",
     "power",

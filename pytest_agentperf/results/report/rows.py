@@ -120,7 +120,7 @@ def _group(
         _not_run(number, label, entry, tier)
         for number, (label, entry) in enumerate(entries)
         for tier in tiers.values()
-        if tier.name not in {known.tier.name for known in entry.tiers}
+        if tier.name not in _tiers_of(entry.system["name"], entries)
     ]
     names = [entry.system["name"] for _, entry in entries]
     names += dict.fromkeys(result.system for _, result in published if result.system not in names)
@@ -134,6 +134,11 @@ def _group(
         tuple(tiers[name] for name in sorted(tiers)),
         tuple(rows),
     )
+
+
+def _tiers_of(system: str, entries: Sequence[tuple[str, Entry]]) -> set[str]:
+    """Return the tiers that any run of a system has: each may have been measured on a day of its own."""
+    return {t.tier.name for _, entry in entries if entry.system["name"] == system for t in entry.tiers}
 
 
 def tier_title(tier: SloTier) -> str:
