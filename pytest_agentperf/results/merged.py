@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.errors import ConfigError
@@ -14,7 +14,6 @@ from pytest_agentperf.results.artifact import files_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from pytest_agentperf.core.leaderboard import Entry, PhaseResult
 
@@ -29,7 +28,7 @@ def merged(
     Of a tier that comes twice the later run's stays. Raises ConfigError if that is to be refused, or cannot be told.
     """
     entries = [
-        (path, relocated(entry, os.path.relpath(path.parent.resolve(), out.parent.resolve())))
+        (path, relocated(entry, path.parent.resolve(), out.parent.resolve()))
         for path, board in boards
         for entry in board.entries
     ]
@@ -67,15 +66,20 @@ def merged(
     return board, told
 
 
-def relocated(entry: Entry, folder: str) -> Entry:
+def relocated(entry: Entry, before: Path, after: Path) -> Entry:
     """Return the entry with its phases' files named from another folder; their digests stay."""
-    if folder == ".":
+    if before == after:
         return entry
-    return entry.model_copy(update={"phases": tuple(_relocated(phase, folder) for phase in entry.phases)})
+    return entry.model_copy(
+        update={"phases": tuple(_relocated(phase, before, after) for phase in entry.phases)}
+    )
 
 
-def _relocated(phase: PhaseResult, folder: str) -> PhaseResult:
-    names = {name: posixpath.normpath(f"{folder}/{name}") for name in (*phase.digests, *files_of(phase))}
+def _relocated(phase: PhaseResult, before: Path, after: Path) -> PhaseResult:
+    names = {
+        name: Path(os.path.relpath(before / name, after)).as_posix()
+        for name in (*phase.digests, *files_of(phase))
+    }
 
     def renamed(value: Any) -> Any:
         if isinstance(value, str):
