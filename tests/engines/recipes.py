@@ -104,13 +104,12 @@ def _install(folder: Path, *packages: str) -> None:
     run(folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", *packages, log=log)
 
 
-def dynamo(cache: Path, model: Path) -> Engine:
+def dynamo(cache: Path, model: Path, slots: int = 8) -> Engine:
     """NVIDIA Dynamo's frontend before its mocker, an engine that computes nothing but schedules for real: 650 MB.
 
     Some of its sockets are open to the network, so the whole session runs in a namespace that has none.
     """
     folder = cached(cache / DYNAMO, lambda folder: _install(folder, DYNAMO))
-    slots = 8
     python = str(folder / "venv" / "bin" / "python")
     common = ["--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"]
     mocker = [
