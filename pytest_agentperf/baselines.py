@@ -42,6 +42,21 @@ def read_baseline(path: Path) -> Baseline:
                 remedy="measure one, without --agentperf-force",
             )
         return Baseline(tiers=tiers)
+    return _parsed(text, path)
+
+
+def read_baseline_file(path: Path) -> Baseline:
+    """Return what a baseline file holds that is to be written again, never a leaderboard; raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the baseline cannot be read: {error}", where=str(path), remedy="name another file"
+        ) from None
+    return _parsed(text, path)
+
+
+def _parsed(text: str, path: Path) -> Baseline:
     try:
         return Baseline.model_validate_json(text)
     except ValidationError as error:

@@ -24,6 +24,7 @@ _COMMANDS = (
     "doctor",
     "init",
     "merge",
+    "noise",
     "oracle",
     "plan",
     "power",

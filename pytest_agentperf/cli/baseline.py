@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.baselines import read_baseline, tiers_of_leaderboard, write_baseline
+from pytest_agentperf.baselines import read_baseline, read_baseline_file, tiers_of_leaderboard, write_baseline
 from pytest_agentperf.core.baseline import Baseline
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             where=str(args.leaderboard),
             remedy="measure anew, or choose another tier",
         )
-    old = read_baseline(args.output) if args.output.exists() else Baseline(tiers=())
+    old = read_baseline_file(args.output) if args.output.exists() else Baseline(tiers=())
     new = old
     for known in accepted:
         before = old.find(known.suite, known.edition, known.system, known.tier)

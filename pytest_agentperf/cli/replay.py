@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from pytest_agentperf.capacity import CapacityRun
+from pytest_agentperf.cli.phase_display import PhaseDisplay
 from pytest_agentperf.config.bundled import SUITES, find_system_file
 from pytest_agentperf.config.run import RunOptions, RunSettings, settle
 from pytest_agentperf.config.suite import FILE_NAME, load_suite
@@ -26,7 +26,7 @@ from pytest_agentperf.config.system import (
 from pytest_agentperf.core.errors import ConfigError, LoadError
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.opening import NotRunnable, open_deployment
-from pytest_agentperf.results.phase_text import agents_count, dataset_text, result_text, status_text
+from pytest_agentperf.results.phase_text import result_text
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.tables import number
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import argparse
 
     from pytest_agentperf.core.leaderboard import PhaseResult
-    from pytest_agentperf.core.phase import PhaseKind, PhaseStatus
     from pytest_agentperf.deployed import PhaseRun
 
 HELP = "run one phase at a fixed number of agents against any endpoint, records to a file"
@@ -144,41 +143,16 @@ def _endpoint(args: argparse.Namespace) -> Endpoint:
         ) from None
 
 
-class _Display:
-    """Progress on stderr; the fixed phase's records to the file."""
+class _Display(PhaseDisplay):
+    """Writes the fixed phase's records to the file."""
 
     def __init__(self, output: Path) -> None:
+        super().__init__()
         self._output = output
-        self._live = sys.stderr.isatty()
-
-    def dataset_progress(self, done: int, total: int) -> None:
-        """Update the line; elsewhere write one."""
-        if self._live:
-            self._rewrite(dataset_text(done, total))
-        else:
-            print(dataset_text(done, total), file=sys.stderr)
-
-    def server_progress(self, text: str) -> None:
-        """Update the line; elsewhere write one."""
-        if self._live:
-            self._rewrite(text[:110])
-        else:
-            print(text, file=sys.stderr)
-
-    def phase_started(self, kind: PhaseKind, n_agents: int, deployment: str) -> None:
-        """Say so."""
-        self.end()
-        print(f"{kind}, {agents_count(n_agents)}", file=sys.stderr)
-
-    def phase_status(self, status: PhaseStatus) -> None:
-        """Update the line."""
-        if self._live:
-            self._rewrite(status_text(status)[:110])
 
     def phase_finished(self, run: PhaseRun) -> PhaseResult:
         """Write the records."""
-        result = run.result
-        self.end()
+        result = super().phase_finished(run)
         if result.kind == "warmup":
             return result
         try:
@@ -190,15 +164,6 @@ class _Display:
                 remedy="make room or choose another --output, and run again",
             ) from None
         return result.model_copy(update={"records": str(self._output)})
-
-    def end(self) -> None:
-        """Take the line away: what is printed next has one of its own."""
-        if self._live:
-            self._rewrite("")
-
-    def _rewrite(self, text: str) -> None:
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
 
 
 def _print_result(settings: RunSettings, result: PhaseResult, output: Path) -> None:
