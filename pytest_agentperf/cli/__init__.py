@@ -34,6 +34,7 @@ _COMMANDS = (
     "schema",
     "sim",
     "suites",
+    "summary",
     "systems",
     "verify",
 )

@@ -26,6 +26,7 @@ from pytest_agentperf.results.artifact import software_versions, store_broken_of
 from pytest_agentperf.results.entry import build_entry
 from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, read_journal
 from pytest_agentperf.results.junit import identity, problem_properties, properties
+from pytest_agentperf.results.tier_result import asserted
 from pytest_agentperf.results.turns_file import keep_turns
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Measuring:
         result = self._tiers[tier]
         entry = self._entry(self._measured())
         self._session.keep_payload(item, entry)
-        verdict, problem = _test_verdict(result)
+        verdict, problem = asserted(result)
         if (
             result.gate is not None
             and verdict == Verdict.INCONCLUSIVE.value
@@ -241,20 +242,3 @@ class Measuring:
 
     def _secrets(self) -> Collection[str]:
         return secrets_of(self.settings.system).values()
-
-
-def _test_verdict(result: TierResult) -> tuple[str, str | None]:
-    """Return the test's verdict and, where no assertion can be made, the reason; plain text, as execnet needs it."""
-    expected = 1 if result.expected_agents is None else result.expected_agents
-    if result.verdict is Verdict.INVALID:
-        return Verdict.INVALID.value, result.reason or "no capacity can be stated"
-    if result.agents is not None:
-        return (Verdict.PASS if result.agents >= expected else Verdict.FAIL).value, None
-    if result.passed_max >= expected:
-        return Verdict.PASS.value, None
-    if result.failed_min is not None and result.failed_min <= expected:
-        return Verdict.FAIL.value, None
-    return (
-        Verdict.INCONCLUSIVE.value,
-        f"{result.reason}, and {expected} agents are neither reached nor ruled out",
-    )

@@ -114,8 +114,9 @@ def explanation(tier: TierResult, phases: Sequence[PhaseResult]) -> list[str]:
 def gate_text(gate: GateResult) -> str:
     """Return a gate's question and its answer."""
     target = gate.target
+    many = "" if gate.threshold_agents == 1 else "s"
     text = (
-        f"gate {gate.verdict}: {gate.threshold_agents} agents, the baseline of {target.baseline_agents} "
+        f"gate {gate.verdict}: {gate.threshold_agents} agent{many}, the baseline of {target.baseline_agents} "
         f"({target.source}) less {target.tolerance:.1%}"
     )
     if gate.improved_agents is not None:

@@ -112,3 +112,23 @@ def _trajectories_per_hour(phase: PhaseResult) -> float | None:
     if phase.metrics is None:
         return None
     return phase.metrics.trajectories_in_window / phase.metrics.window_s * 3600
+
+
+def asserted(result: TierResult) -> tuple[str, str | None]:
+    """Return the verdict of a tier's test and, where no assertion can be made, the reason.
+
+    Plain text, as execnet needs it.
+    """
+    expected = 1 if result.expected_agents is None else result.expected_agents
+    if result.verdict is Verdict.INVALID:
+        return Verdict.INVALID.value, result.reason or "no capacity can be stated"
+    if result.agents is not None:
+        return (Verdict.PASS if result.agents >= expected else Verdict.FAIL).value, None
+    if result.passed_max >= expected:
+        return Verdict.PASS.value, None
+    if result.failed_min is not None and result.failed_min <= expected:
+        return Verdict.FAIL.value, None
+    return (
+        Verdict.INCONCLUSIVE.value,
+        f"{result.reason}, and {expected} agents are neither reached nor ruled out",
+    )

@@ -1,0 +1,71 @@
+"""`agentperf summary`: leaderboards as the Markdown summary of a CI job, and as annotations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_agentperf.baselines import read_baseline
+from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.results.job_summary import annotations, summary_markdown
+from pytest_agentperf.results.leaderboard_file import read_leaderboard
+from pytest_agentperf.results.report import report_beside
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "show leaderboards as the Markdown summary of a CI job; verdicts do not change the exit code"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("leaderboards", type=Path, nargs="+", metavar="LEADERBOARD.json")
+    parser.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="show how far capacities are from this one"
+    )
+    parser.add_argument(
+        "--report-url", metavar="URL", help="where the artifacts are (default: the path of each report)"
+    )
+    parser.add_argument(
+        "--github",
+        action="store_true",
+        help="append the summary to $GITHUB_STEP_SUMMARY, and print annotations of tiers to look at",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print or append the summary; raises ConfigError."""
+    baseline = None if args.baseline is None else read_baseline(args.baseline)
+    parts, commands = ["## Capacity in coding agents\n"], []
+    for path in args.leaderboards:
+        beside = report_beside(path)
+        report = args.report_url or (str(beside) if beside.exists() else None)
+        for entry in read_leaderboard(path).entries:
+            try:
+                parts.append(summary_markdown(entry, baseline=baseline, report=report))
+                commands += [one.command() for one in annotations(entry, baseline=baseline)]
+            except (KeyError, TypeError) as error:
+                # The leaderboard's models leave suite and system open.
+                raise ConfigError(
+                    f"a suite or a system in it lacks what a summary shows: {error}",
+                    where=str(path),
+                    remedy="hold it against the schema: agentperf schema",
+                ) from None
+    text = "\n".join(parts)
+    file = os.environ.get("GITHUB_STEP_SUMMARY") if args.github else None
+    if file:
+        try:
+            with Path(file).open("a", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be written: {error.strerror or error}",
+                where="GITHUB_STEP_SUMMARY",
+                remedy="leave out --github, and redirect the output",
+            ) from None
+    else:
+        print(text, end="")
+    if args.github:
+        print("\n".join(commands))
+    return 0
