@@ -40,8 +40,8 @@ _COMMANDS = (
 )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
     parser = argparse.ArgumentParser(
         prog="agentperf",
         description="Measure how many coding agents an inference system serves at once.",
@@ -55,7 +55,12 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    args = command_line().parse_args(argv)
     from pytest_agentperf.core.errors import AgentPerfError, ConfigError, DatasetError
 
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf.baselines import read_baseline
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.results.job_summary import annotations, summary_markdown
+from pytest_agentperf.results.job_summary import summary_markdown, tier_annotations
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.results.report import report_beside
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         for entry in read_leaderboard(path).entries:
             try:
                 parts.append(summary_markdown(entry, baseline=baseline, report=report))
-                commands += [one.command() for one in annotations(entry, baseline=baseline)]
+                commands += [one.command() for one in tier_annotations(entry, baseline=baseline)]
             except (KeyError, TypeError) as error:
                 # The leaderboard's models leave suite and system open.
                 raise ConfigError(

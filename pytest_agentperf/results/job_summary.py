@@ -57,7 +57,7 @@ def summary_markdown(entry: Entry, *, baseline: Baseline | None, report: str | N
     return "\n".join(lines).rstrip() + "\n"
 
 
-def annotations(entry: Entry, *, baseline: Baseline | None) -> Iterator[Annotation]:
+def tier_annotations(entry: Entry, *, baseline: Baseline | None) -> Iterator[Annotation]:
     """Yield what somebody should look at: tiers that failed, have no answer, or got better."""
     for tier in entry.tiers:
         verdict, reason = asserted(tier)

@@ -76,12 +76,14 @@ def test_the_metric_that_meets_its_target_first_binds() -> None:
     ttft = Metric(Spread(1.0, 0.02, 0.05, 5), Slope(6.0, 5.0))
     found = tier_noise(TIER, speed=speed, ttft=ttft, n_agents=100)
     assert found is not None
-    assert (found.binding, found.reach) == ("output_speed_p25", pytest.approx(1.1))
+    assert found.binding == "output_speed_p25"
+    assert found.reach == pytest.approx(1.1)
     # TTFT is farther from its target, and yet reached with fewer agents.
     late = ttft._replace(spread=ttft.spread._replace(mean=8.0))
     found = tier_noise(TIER, speed=speed, ttft=late, n_agents=100)
     assert found is not None
-    assert (found.binding, found.tolerance) == ("ttft_p95", pytest.approx(0.03))
+    assert found.binding == "ttft_p95"
+    assert found.tolerance == pytest.approx(0.03)
     flat = Metric(speed.spread, Slope(0.0, -0.01))
     assert tier_noise(TIER, speed=flat, ttft=Metric(ttft.spread, Slope(-1.0, -1.1)), n_agents=9) is None
 
