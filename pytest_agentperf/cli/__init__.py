@@ -22,6 +22,7 @@ _COMMANDS = (
     "compare",
     "dataset",
     "doctor",
+    "history",
     "init",
     "merge",
     "noise",

@@ -51,6 +51,8 @@ class Pair(_Model):
     edition: str
     base: str
     other: str
+    simulated: bool
+    """Whether either of them is a model's."""
     weak: tuple[str, ...]
     tiers: tuple[TierComparison, ...] = ()
     published: tuple[PublishedComparison, ...] = ()
@@ -73,7 +75,7 @@ def compare_boards(boards: Sequence[tuple[str, Leaderboard]], *, base: str | Non
     Raises ConfigError where nothing stands beside anything.
     """
     (first_name, first), *others = boards
-    mine = [(f"{first_name}: {entry.system['name']}", entry) for entry in first.entries]
+    mine = [(_label(first_name, entry), entry) for entry in first.entries]
     if base is not None:
         mine = [one for one in mine if one[1].system["name"] == base]
     if not mine:
@@ -81,12 +83,12 @@ def compare_boards(boards: Sequence[tuple[str, Leaderboard]], *, base: str | Non
         raise ConfigError(what, where=first_name, remedy="name a leaderboard of a run first")
     pairs: list[Pair] = []
     if not others:
-        rest = [(f"{first_name}: {e.system['name']}", e) for e in first.entries if e is not mine[0][1]]
+        rest = [(_label(first_name, e), e) for e in first.entries if e is not mine[0][1]]
         pairs += [_pair(_base_for(mine[:1], entry), (label, entry)) for label, entry in rest]
         pairs += _published(mine[:1], first.published)
     for name, board in others:
         for entry in board.entries:
-            pairs.append(_pair(_base_for(mine, entry), (f"{name}: {entry.system['name']}", entry)))
+            pairs.append(_pair(_base_for(mine, entry), (_label(name, entry), entry)))
         pairs += _published(mine, board.published)
     if not pairs:
         raise ConfigError(
@@ -95,6 +97,10 @@ def compare_boards(boards: Sequence[tuple[str, Leaderboard]], *, base: str | Non
             remedy="name a second leaderboard, or `published` for what others published of the same suite",
         )
     return Comparison(pairs=tuple(pairs))
+
+
+def _label(name: str, entry: Entry) -> str:
+    return f"{name}: {entry.system['name']}{' (SIMULATED)' if entry.simulated else ''}"
 
 
 def _base_for(mine: Sequence[Labelled], entry: Entry) -> Labelled:
@@ -114,6 +120,7 @@ def _pair(base: Labelled, other: Labelled) -> Pair:
         edition=second.edition,
         base=base_label,
         other=other_label,
+        simulated=first.simulated or second.simulated,
         weak=tuple(weaknesses(first, second)),
         tiers=tuple(compare_tiers(first, second)),
         differences=tuple(differences(first, second)),
@@ -165,6 +172,7 @@ def _published(mine: Sequence[Labelled], published: Iterable[PublishedResult]) -
                 edition=entry.edition,
                 base=label,
                 other=f"{system} (published)",
+                simulated=entry.simulated,
                 weak=tuple(weak),
                 published=tuple(found),
             )

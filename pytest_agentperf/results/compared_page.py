@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _READING = (
     "Ratios are the other result divided by the base. A capacity ratio is that of the curves through the probes, "
-    "with its 95 % interval; the published ratio divides what the searches stated. "
+    "with its 95 % interval; the stated ratio divides what the searches stated. "
     "What is not in an interval: docs/compare.md."
 )
 
@@ -21,7 +21,7 @@ _READING = (
 def comparison_page(found: Comparison) -> str:
     """Return the page."""
     body = f'<p class="quiet">{escape(_READING)}</p>' + "\n".join(map(_pair, found.pairs))
-    return plain_page("Results compared", body)
+    return plain_page("Results compared", body, simulated=any(pair.simulated for pair in found.pairs))
 
 
 def _pair(pair: Pair) -> str:

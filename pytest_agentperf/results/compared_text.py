@@ -17,7 +17,7 @@ TIER_HEAD = (
     "tier",
     "base",
     "other",
-    "published ratio",
+    "stated ratio",
     "capacity ratio (95 %)",
     "verdict",
     "per accelerator",

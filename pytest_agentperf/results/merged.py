@@ -99,16 +99,17 @@ def _system(entry: Entry) -> tuple[str, str, str]:
 
 def _later(entries: Sequence[tuple[Path, Entry]], first: int, second: int, name: str) -> int:
     dates = [entries[i][1].measured_utc for i in (first, second)]
-    if dates[0] is None or dates[1] is None or _time(dates[0]) == _time(dates[1]):
+    if dates[0] is None or dates[1] is None or utc(dates[0]) == utc(dates[1]):
         raise ConfigError(
             f"{name} is in {entries[first][0]} too, and their dates do not say which is the later one",
             where=str(entries[second][0]),
             remedy="leave one of them out",
         )
-    return second if _time(dates[1]) > _time(dates[0]) else first
+    return second if utc(dates[1]) > utc(dates[0]) else first
 
 
-def _time(text: str) -> datetime:
+def utc(text: str) -> datetime:
+    """Return a date as it stands in results; one without a zone is UTC."""
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

@@ -139,12 +139,13 @@ def test_the_command_prints_a_table_json_and_a_page(
     page = tmp_path / "page.html"
     assert main(["compare", *paths, "--html", str(page)]) == 0
     text = capsys.readouterr().out
-    assert "new: sim, against old: sim" in text
+    assert "new: sim (SIMULATED), against old: sim (SIMULATED)" in text
     assert " less " in text
     assert "step_per_sequence_ms" in text
     html = page.read_text(encoding="utf-8")
     assert "step_per_sequence_ms" in html
     assert "<script>" not in html
+    assert "SIMULATED figures" in html
     assert main(["compare", *paths, "--json"]) == 0
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     assert pair["tiers"][0]["capacity"]["high"] < 1

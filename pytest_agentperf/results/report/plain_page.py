@@ -12,15 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def plain_page(title: str, body: str, *, banner: str = "", charts: Sequence[dict[str, Any]] = ()) -> str:
-    """Return the page; `body` and `banner` are HTML, `charts` Vega-Lite specifications for `figure[data-chart]`."""
+_SIMULATED = "<p><strong>SIMULATED figures are here: those of a model, not of hardware.</strong></p>"
+
+
+def plain_page(
+    title: str, body: str, *, simulated: bool = False, charts: Sequence[dict[str, Any]] = ()
+) -> str:
+    """Return the page: `body` is HTML, `charts` Vega-Lite specifications, one for each `figure[data-chart]` in it.
+
+    `simulated`: some figure in it is a model's.
+    """
     scripts = [*libraries(), asset("plain.js")] if charts else []
     style = base_style()
     return Template(asset("plain.html.in")).substitute(
         policy=content_policy(scripts, style),
         style=style,
         title=escape(title),
-        banner=banner,
+        banner=_SIMULATED if simulated else "",
         body=body,
         data=inert({"charts": list(charts)}) if charts else "",
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),

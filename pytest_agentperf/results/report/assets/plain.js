@@ -7,6 +7,7 @@
     legend: { labelColor: "var(--ink)", titleColor: "var(--quiet)" } };
   for (const [number, figure] of document.querySelectorAll("figure[data-chart]").entries()) {
     await vegaEmbed(figure, { ...charts[number], config, width: "container", autosize: { type: "fit-x", contains: "padding" } },
-      { mode: "vega-lite", ast: true, actions: false, renderer: "svg", defaultStyle: false });
+      { mode: "vega-lite", ast: true, actions: false, renderer: "svg", defaultStyle: false,
+        tooltip: { disableDefaultStyle: true }, loader: { load: () => Promise.reject(new Error("this page loads nothing")) } });
   }
 })();
