@@ -91,8 +91,7 @@ def _chart(series: Series) -> dict[str, Any]:
         "field": "agents",
         "type": "quantitative",
         "scale": {"zero": False},
-        "title": "agents",
-        "axis": {"tickMinStep": 1},
+        "axis": {"title": "agents", "tickMinStep": 1},
     }
     regressed = {"test": f"datum.change === '{_REGRESSION}'"}
     points = {

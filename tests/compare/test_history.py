@@ -61,8 +61,10 @@ def test_the_chart_is_drawn_without_a_network(runs: Path, tmp_path: Path) -> Non
     try:
         opened = browser.open()
         opened.visit(page)
-        waited = "new Promise((done) => { (function look() { document.querySelector('figure svg path') ? done(1) : setTimeout(look, 50); })(); })"
-        opened.ask(waited)
+        opened.ask(
+            """new Promise((done) => { (function look() {
+              document.querySelector("figure svg path") ? done(1) : setTimeout(look, 50); })(); })"""
+        )
         assert opened.ask("document.querySelector('figure svg').textContent").count("sim 1.") == 3
         assert opened.errors == []
         assert opened.requests == [page.resolve().as_uri()]
