@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.decision import decision_lines
 from pytest_agentperf.results.power_text import published_phase, throttled_text
 
@@ -150,6 +151,8 @@ def agents_text(tier: TierResult) -> str:
         return f"{sign}{tier.agents} agents"
     if tier.accuracy.status == "dropped":
         return f"no valid capacity ({tier.passed_max} agents were fast enough, but were answered worse)"
+    if tier.gate is not None and tier.gate.verdict is Verdict.FAIL:
+        return f"fewer than {tier.failed_min} agents"
     upper = "" if tier.failed_min is None else f", fewer than {tier.failed_min}"
     state = "no valid capacity" if tier.complete else "incomplete"
     return (

@@ -107,6 +107,7 @@ def test_a_loss_is_told_with_the_requests_that_lost_it(pytester: pytest.Pytester
     assert all("slow answers (decode): " in line and "(baseline: " in line for line in tier.gate.lost_where)
     shown = result.stdout.str()
     assert "gate FAIL: 19 agents, the baseline of 19" in shown
+    assert "fewer than 19 agents, expected 19 or more" in shown
     for line in tier.gate.lost_where:
         assert line in shown
 
