@@ -150,7 +150,7 @@ def _tier_plan(settings: RunSettings, tier: str, found: Sequence[_Rehearsed], re
         energy_kwh=None if None in energy else Range.of([kwh for kwh in energy if kwh is not None]),
         cost_usd=(
             None
-            if price is None or accelerators is None
+            if price is None or price.usd_per_accelerator_hour is None or accelerators is None
             else Range.of([each * accelerators * price.usd_per_accelerator_hour for each in hours])
         ),
     )

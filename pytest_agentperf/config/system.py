@@ -13,6 +13,7 @@ from pytest_agentperf.config.launch import Launch, port_names, with_ports
 from pytest_agentperf.config.loader import load_model
 from pytest_agentperf.config.power import AcceleratorPower, FacilityPower, NoPower
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.price import Price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,13 +63,6 @@ class Accelerator(_Model):
     per_system: int | None = Field(default=None, gt=0)
     per_rack: int | None = Field(default=None, gt=0)
     source: str | None = None
-
-
-class Price(_Model):
-    """What an accelerator costs per hour."""
-
-    usd_per_accelerator_hour: float = Field(gt=0)
-    source: str
 
 
 class Submitter(_Model):

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from pytest_agentperf.core.price import HOURS_PER_YEAR, costs
+
 if TYPE_CHECKING:
     from pytest_agentperf.core.energy import WindowEnergy
+    from pytest_agentperf.core.price import Price
 
 
 class Normalised(BaseModel):
@@ -35,6 +38,15 @@ class Normalisation(BaseModel):
     energy_per_request_j: float | None
     energy_per_trajectory_j: float | None
     cost_per_trajectory_usd: float | None
+    """At capacity, without idle hours."""
+    usd_per_hour: float | None = None
+    """Of the whole deployment at capacity: rent, or amortised capital and electricity."""
+    electricity_usd_per_hour: float | None = None
+    """The part of it that is electricity, of the accelerators' measured power times PUE; None of a rent."""
+    cost_per_agent_hour_usd: float | None = None
+    """Of an hour that an agent works: idle hours are paid by those with load."""
+    tco_per_agent_year_usd: float | None = None
+    """Of one agent's share of the capacity, held ready for a year."""
     extrapolated: tuple[str, ...]
     """Which of `per_system` and `per_rack` were not run in full."""
     notes: tuple[str, ...]
@@ -51,16 +63,18 @@ def normalise(
     accelerators_per_system: int | None,
     accelerators_per_rack: int | None,
     energy: WindowEnergy,
-    usd_per_accelerator_hour: float | None,
+    price: Price | None,
+    idle_power_w: float | None = None,
 ) -> Normalisation:
     """Divide by the allocated accelerators and by their mean power over the window; nothing unknown becomes 0."""
     power_w = energy.mean_power_w or None
-    usd_hour = None if usd_per_accelerator_hour is None else usd_per_accelerator_hour * accelerators
+    cost = costs(price, accelerators=accelerators, power_w=power_w, idle_power_w=idle_power_w)
+    usd_hour, mean_usd_hour = cost.usd_per_hour, cost.mean_usd_per_hour
+    worked = agents * price.utilisation.share if price and price.utilisation else None
     notes = []
     if power_w is None:
         notes.append(f"no valid power: {energy.invalid_reason or 'the readings give 0 W'}")
-    if not usd_hour:
-        notes.append("no price configured")
+    notes += cost.notes
     if accelerators_per_system is None:
         notes.append("accelerators per system not configured")
     if accelerators_per_rack is None:
@@ -93,6 +107,10 @@ def normalise(
         cost_per_trajectory_usd=(
             None if not usd_hour or not trajectories_per_hour else usd_hour / trajectories_per_hour
         ),
+        usd_per_hour=usd_hour,
+        electricity_usd_per_hour=cost.electricity_usd_per_hour,
+        cost_per_agent_hour_usd=mean_usd_hour / worked if mean_usd_hour and worked else None,
+        tco_per_agent_year_usd=mean_usd_hour * HOURS_PER_YEAR / agents if mean_usd_hour and agents else None,
         extrapolated=tuple(k for k, size in sizes.items() if size is not None and accelerators % size),
         notes=tuple(notes),
     )

@@ -267,7 +267,12 @@ def check_tier(
         found.tell("normalisation", where, ["it is given, and there is nothing that could be divided"], "")
         return
     expected = normalised(
-        tier["agents"], computed, published["energy"]["mean_power_w"], tier, entry["system"]
+        tier["agents"],
+        computed,
+        published["energy"]["mean_power_w"],
+        published["power"]["idle_power_w"],
+        tier,
+        entry["system"],
     )
     wrong = [
         text for name, value in expected.items() for text in differs(name, tier["normalisation"][name], value)
@@ -280,17 +285,44 @@ def check_tier(
     )
 
 
+def _paid(
+    price: Mapping[str, Any] | None, count: int, power_w: float | None, idle_w: float | None
+) -> dict[str, float | None]:
+    """Return the dollars of an hour: with load, for electricity alone, and over the year."""
+    unknown: dict[str, float | None] = {"usd_per_hour": None, "electricity_usd_per_hour": None, "mean": None}
+    if not price:
+        return unknown
+    if price["usd_per_accelerator_hour"]:
+        rent = price["usd_per_accelerator_hour"] * count
+        return {**unknown, "usd_per_hour": rent, "mean": rent}
+    capital, power, pue = price["capital"], price["electricity"], price["pue"]
+    if not (power and pue and power_w):
+        return unknown
+    fixed = capital["usd_per_accelerator"] * count / capital["amortisation_years"] / (24 * 365)
+    loaded, idle = (
+        watts and watts / 1000 * pue["ratio"] * power["usd_per_kwh"] for watts in (power_w, idle_w or 0.0)
+    )
+    share = price["utilisation"] and price["utilisation"]["share"]
+    mean = None
+    if share == 1 or (share and idle_w is not None):
+        mean = fixed + share * loaded + (1 - share) * idle
+    return {"usd_per_hour": fixed + loaded, "electricity_usd_per_hour": loaded, "mean": mean}
+
+
 def normalised(
     agents: int,
     numbers: Mapping[str, Any],
     power_w: float | None,
+    idle_w: float | None,
     tier: Mapping[str, Any],
     system: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return agents and throughput by what they took (§4.18); nothing unknown becomes 0."""
     count, sizes = system["deployments"][tier["deployment"]]["allocated_accelerators"], system["accelerator"]
-    price = system["price"] and system["price"]["usd_per_accelerator_hour"] * count
     power_w = power_w or None
+    paid = _paid(system.get("price"), count, power_w, idle_w)
+    price, mean = paid["usd_per_hour"], paid.pop("mean")
+    share = ((system.get("price") or {}).get("utilisation") or {}).get("share")
     per_s = {
         name: numbers[name] / numbers["window_s"] or None for name in ("requests", "trajectories_in_window")
     }
@@ -314,6 +346,9 @@ def normalised(
         "energy_per_output_token_j": power_w and (power_w / throughput if throughput else None),
         "energy_per_request_j": power_w and per_s["requests"] and power_w / per_s["requests"],
         "energy_per_trajectory_j": power_w and trajectories and power_w / trajectories,
+        **paid,
+        "cost_per_agent_hour_usd": mean and share and mean / (agents * share),
+        "tco_per_agent_year_usd": mean and mean * 24 * 365 / agents,
         "cost_per_trajectory_usd": price and trajectories and price / 3600 / trajectories,
         "extrapolated": [
             f"per_{one}" for one in ("system", "rack") if sizes[f"per_{one}"] and count % sizes[f"per_{one}"]

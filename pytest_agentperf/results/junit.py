@@ -90,5 +90,11 @@ def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Sca
         found["energy_per_output_token_j"] = tier.normalisation.energy_per_output_token_j
         found["energy_per_request_j"] = tier.normalisation.energy_per_request_j
         found["energy_per_trajectory_j"] = tier.normalisation.energy_per_trajectory_j
-        found["cost_per_trajectory_usd"] = tier.normalisation.cost_per_trajectory_usd
+        for name in (
+            "cost_per_trajectory_usd",
+            "cost_per_agent_hour_usd",
+            "tco_per_agent_year_usd",
+            "usd_per_hour",
+        ):
+            found[name] = getattr(tier.normalisation, name)
     return {f"agentperf.{name}": value for name, value in found.items() if value is not None}

@@ -78,9 +78,8 @@ def tier_result(
                 accelerators_per_system=hardware.per_system,
                 accelerators_per_rack=hardware.per_rack,
                 energy=published.energy,
-                usd_per_accelerator_hour=(
-                    settings.system.price.usd_per_accelerator_hour if settings.system.price else None
-                ),
+                price=settings.system.price,
+                idle_power_w=published.power.idle_power_w,
             )
             if published and metrics and agents
             else None

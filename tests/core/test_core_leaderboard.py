@@ -96,7 +96,7 @@ def tier(name: str, agents: int | None = 4) -> TierResult:
             accelerators_per_system=8,
             accelerators_per_rack=None,
             energy=ENERGY,
-            usd_per_accelerator_hour=None,
+            price=None,
         ),
     )
 

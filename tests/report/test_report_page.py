@@ -166,6 +166,24 @@ def test_a_lead_within_the_resolution_is_none(entry: Entry) -> None:
     assert not too_close(ahead, below, LENSES[0])
 
 
+def test_costs_stand_with_every_input_and_its_source(entry: Entry, html: str) -> None:
+    assert "What it costs" not in html
+    price = {
+        "capital": {"usd_per_accelerator": 40_000, "amortisation_years": 4, "source": "an invoice"},
+        "electricity": {"usd_per_kwh": 0.09, "source": "a contract"},
+        "utilisation": {"share": 0.6, "source": "last <month>"},
+    }
+    text = Outline(render_report(board(changed_system(entry, price=price)), None)).text
+    for said in (
+        "What it costs",
+        "40,000 $ per accelerator over 4 years (an invoice)",
+        "0.09 $/kWh (a contract)",
+    ):
+        assert said in text
+    assert "at capacity 60% of all hours (last <month>)" in text
+    assert "PUE" not in text.partition("What it costs")[2].partition("Agents at each tier")[0]
+
+
 def test_a_price_gives_a_lens_and_none_is_invented(entry: Entry, html: str) -> None:
     assert 'value="usd" disabled' in html
     assert "no price configured" in html

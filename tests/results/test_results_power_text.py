@@ -39,7 +39,7 @@ def entry(energy: WindowEnergy = ENERGY, **power: Any) -> Entry:
         accelerators_per_system=8,
         accelerators_per_rack=72,
         energy=energy,
-        usd_per_accelerator_hour=None,
+        price=None,
     )
     yes = SimpleNamespace(value=True, reasons=())
     return cast(

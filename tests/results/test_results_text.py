@@ -12,6 +12,7 @@ from pytest_agentperf.core.accuracy import AccuracyResult, AccuracyScore, Refere
 from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.energy import WindowEnergy
 from pytest_agentperf.core.phase import PhaseStatus, Stage
+from pytest_agentperf.core.price import Price
 from pytest_agentperf.core.server_metrics import ServerSummary
 from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import Verdict
@@ -221,7 +222,7 @@ def test_every_normalisation_is_a_property() -> None:
             accelerators_per_rack=72,
             requests_per_s=4.0,
             energy=energy,
-            usd_per_accelerator_hour=2,
+            price=Price(usd_per_accelerator_hour=2, source="a test"),
         ),
     )
     found = properties(ENTRY, result, verdict="PASS")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.economics import normalise
+from pytest_agentperf.core.price import Price
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pytest_agentperf.core.economics import Normalised
     from pytest_agentperf.core.leaderboard import Entry, PhaseResult
 
@@ -61,7 +60,7 @@ def lens_values(agents: int | None, normalised: Normalised | None) -> dict[str, 
 def probe_values(entry: Entry, phase: PhaseResult) -> dict[str, float | None]:
     """Return the agents of one probe through every lens, with the power of its own window."""
     accelerator = entry.system["accelerator"]
-    price: Mapping[str, float] | None = entry.system.get("price")
+    price = entry.system.get("price")
     normalisation = normalise(
         agents=phase.n_agents,
         throughput_tok_s=phase.metrics.throughput_tok_s if phase.metrics else 0.0,
@@ -71,6 +70,6 @@ def probe_values(entry: Entry, phase: PhaseResult) -> dict[str, float | None]:
         accelerators_per_system=accelerator["per_system"],
         accelerators_per_rack=accelerator["per_rack"],
         energy=phase.energy,
-        usd_per_accelerator_hour=price["usd_per_accelerator_hour"] if price else None,
+        price=Price.model_validate(price) if price else None,
     )
     return lens_values(phase.n_agents, normalisation.agents)

@@ -7,6 +7,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.results.report.configuration import configuration_tables
+from pytest_agentperf.results.report.costs import cost_table
 from pytest_agentperf.results.report.document import document
 from pytest_agentperf.results.report.headline import answers, caveat_list, table
 from pytest_agentperf.results.report.lenses import LENSES
@@ -117,6 +118,7 @@ def _group(group: Group, lenses: Sequence[Lens], details: Mapping[str, Details])
         answers=answers(group, lenses),
         table=table(group, lenses),
         caveats=caveat_list(group),
+        costs=cost_table(group),
         searches=search_tables(group, details),
     )
 
