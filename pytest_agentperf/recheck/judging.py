@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.recheck.findings import differs
 from pytest_agentperf.recheck.gate import Gate
+from pytest_agentperf.recheck.modelled import model_problems
 from pytest_agentperf.recheck.path import LOAD_GENERATOR, Path
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.recheck.findings import Findings
 
 Phase = dict[str, Any]
-PROBES = ("ramp", "bisect", "confirm", "gate")
+PROBES = ("ramp", "bisect", "confirm", "gate", "model")
 
 
 def targets_of(entry: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -162,6 +163,15 @@ def check_search(
         if not phases:
             continue
         tiers = sorted({verdict["tier"] for phase in phases for verdict in phase["verdicts"]})
+        if not gates and rules.get("search") == "model":
+            found.skip(
+                "search", f"deployment {name}", "a model chose its probes; its answer's bounds are checked"
+            )
+            for tier in entry["tiers"]:
+                if tier["deployment"] == name and tier["complete"]:
+                    text = f"{tier['agents']} agents lie between what passed and what failed"
+                    found.tell("capacity", tier["tier"]["name"], model_problems(tier, phases), text)
+            continue
         paths: dict[str, Path | Gate]
         if gates:
             retries = rules["invalid_retries"]

@@ -108,6 +108,21 @@ def test_a_gate_holds_and_a_forged_answer_does_not(tmp_path: Path) -> None:
         assert "gate" in failed(forgery.write(tmp_path / "forged.tar.gz"))
 
 
+def test_the_answer_of_a_model_holds_within_its_bounds_and_not_beyond(tmp_path: Path) -> None:
+    path = rehearsed_bundle(tmp_path / "run", search="model", **CERTAIN)
+    assert failed(path) == {}
+    tier = Forgery(path).entry["tiers"][0]
+    for change in (
+        {"agents": tier["failed_min"]},
+        {"passed_max": tier["passed_max"] + 1},
+        {"at_least": True},
+        {"interval": {"low": 0, "high": 0, "level": 0.95}},
+    ):
+        forgery = Forgery(path)
+        forgery.entry["tiers"][0] |= change
+        assert "capacity" in failed(forgery.write(tmp_path / "forged.tar.gz"))
+
+
 def test_a_defect_in_percentiles_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         metrics, "percentile", lambda values, percent: float(np.percentile(values, percent - 1))
