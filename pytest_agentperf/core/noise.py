@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 """Of the upper bound of the standard deviation."""
 DEVIATIONS = 3.0
-_STEP = 0.001
+_STEPS = 1_000
 
 
 class Spread(NamedTuple):
@@ -96,7 +96,7 @@ def tolerance_min(spread: Spread, slope: Slope, *, n_agents: int) -> float | Non
     if slope.low <= 0:
         return None
     needed = max(DEVIATIONS * spread.deviation_max / slope.low, 1 / n_agents)
-    return math.ceil(round(needed / _STEP, 6)) * _STEP
+    return math.ceil(round(needed * _STEPS, 6)) / _STEPS
 
 
 def chi_square_quantile(share: float, freedom: int) -> float:

@@ -132,7 +132,7 @@ def test_a_measurement_locks_its_system_and_starts_anew_if_told_to(
 
     monkeypatch.setattr(SystemLock, "acquire", acquired)
     rules = ("min_window_s=0.4", "settle_s=0.05", "warmup_agents=1", "warmup_max_s=0.3", "idle_pause_s=0",
-             "client_lag_p99_max_s=30", "client_error_max=0.99", "calibration_s=0.3")  # fmt: skip
+             "client_lag_p99_max_s=30", "client_error_max=0.99", "calibration_s=0.3", "invalid_retries=5")  # fmt: skip
     options = [text for rule in rules for text in ("--set", rule)]
     code = noise(
         "--system", "sim", "--repeats", "2", "--slope-agents", "8", "--tier", "tier3", "--restart", *options,
@@ -142,5 +142,6 @@ def test_a_measurement_locks_its_system_and_starts_anew_if_told_to(
     assert code in (0, 1), err
     assert out.startswith("deepseek_v4_pro on sim under demo-ci/1: 2 agents")
     assert "tier3: " in out
-    assert err.count("warmup, 1 agent\n") == 3
+    # On a busy machine a phase may be INVALID, and is repeated.
+    assert err.count("warmup, 1 agent\n") == err.count("fixed, ") >= 3
     assert len(held) == 1

@@ -71,6 +71,14 @@ def test_a_tolerance_is_three_deviations_in_agents_and_an_agent_at_least() -> No
     assert tolerance_min(spread, Slope(0.1, -0.01), n_agents=10) is None
 
 
+@given(st.floats(1e-5, 0.2))
+def test_a_tolerance_is_a_number_that_can_be_typed(deviation: float) -> None:
+    found = tolerance_min(Spread(30.0, deviation, deviation, 5), Slope(1.0, 1.0), n_agents=1_000)
+    assert found is not None
+    assert float(f"{found * 100:.1f}") / 100 == pytest.approx(found, abs=1e-12)
+    assert 0 <= found - max(3 * deviation, 0.001) < 0.001 + 1e-9 or found == pytest.approx(3 * deviation)
+
+
 def test_the_metric_that_meets_its_target_first_binds() -> None:
     speed = Metric(Spread(22.0, 0.001, 0.002, 5), Slope(1.0, 0.95))
     ttft = Metric(Spread(1.0, 0.02, 0.05, 5), Slope(6.0, 5.0))
