@@ -126,6 +126,7 @@ class AgentPerfSession:
         self.skips_inconclusive = one_of(config, "inconclusive", ("fail", "skip")) == "skip"
         self.is_worker = hasattr(config, "workerinput")
         self.entries: list[Entry] = []
+        self._suite_properties: list[tuple[str, str]] = []
         self.written: list[Path] = []
         self.reports: list[Path] = []
         self.problems: list[str] = []
@@ -271,6 +272,19 @@ class AgentPerfSession:
         payload = getattr(report, "agentperf", None)
         if payload is not None and not self.is_worker:
             self.entries.append(Entry.model_validate_json(payload))
+            self._tell_junit(self.entries[-1])
+
+    def _tell_junit(self, entry: Entry) -> None:
+        """Give the JUnit file the properties of the whole suite, each once; the controller writes it."""
+        from pytest_agentperf.results.junit import suite_properties
+
+        new = [one for one in suite_properties(entry) if one not in self._suite_properties]
+        self._suite_properties += new
+        for plugin in self.config.pluginmanager.get_plugins():
+            # What `record_testsuite_property` calls; pytest has no other public name for it.
+            if hasattr(plugin, "add_global_property"):
+                for name, value in new:
+                    plugin.add_global_property(name, value)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_internalerror(self, excrepr: object) -> None:

@@ -34,6 +34,24 @@ def problem_properties(reason: str) -> dict[str, Scalar]:
     return {"agentperf.verdict": Verdict.INVALID.value, "agentperf.reason": line}
 
 
+def suite_properties(entry: Entry) -> list[tuple[str, str]]:
+    """Return what is said once for a whole file: who measured what with which versions, under which rules."""
+    system = entry.system["name"]
+    found = {
+        "version": entry.software.get("pytest-agentperf"),
+        "suite": f"{entry.suite['name']} {entry.edition}",
+        "ruleset": entry.ruleset.id,
+        "dataset": f"{entry.dataset.name} sha256:{entry.dataset.digest}",
+        "system": system,
+        f"{system}.submitter": entry.submitter,
+        f"{system}.accelerator": entry.system["accelerator"]["name"],
+        f"{system}.measured_utc": entry.measured_utc,
+        f"{system}.simulated": str(entry.simulated).lower(),
+        f"{system}.digest": f"sha256:{entry.digests.system}",
+    }
+    return [(f"agentperf.{name}", value) for name, value in found.items() if value is not None]
+
+
 def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Scalar]:
     """Return the properties of a tier's result; what is unknown is left out, never written as 0."""
     found: dict[str, Scalar | None] = {

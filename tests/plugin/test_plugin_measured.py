@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
+import junit2htmlreport.parser
 import junitparser
 import pandas as pd
 import pytest
+import xmlschema
+from junit_schema import JUNIT_XSD
 from plugin_support import (
     ENGINE,
     MODEL,
@@ -258,6 +261,61 @@ def test_junit_properties_of_tests_of_ones_own(measured: Measured, function: str
     for name, case in junit_cases(measured, function).items():
         twin = junit_cases(measured, "test_capacity")[name.replace(function, "test_capacity")]
         assert properties(case) == properties(twin)
+
+
+def whole(suite: Any) -> list[tuple[str, str]]:
+    """Return the properties of a whole file."""
+    return [(found.name, found.value) for found in suite.child(junitparser.Properties)]
+
+
+def test_junit_conforms_to_its_schema(measured: Measured) -> None:
+    schema = xmlschema.XMLSchema(JUNIT_XSD)
+    schema.validate(str(measured.junit))
+    text = measured.junit.read_text(encoding="utf-8")
+    assert not schema.is_valid(text.replace("<testcase ", "<testcase unknown='' ", 1))
+
+
+def test_junit_says_once_what_holds_for_the_whole_file(measured: Measured) -> None:
+    suite = next(iter(junitparser.JUnitXml.fromfile(str(measured.junit))))
+    told = whole(suite)
+    assert len(told) == len(set(told))
+    found = dict(told)
+    assert found["agentperf.version"] == __version__
+    assert found["agentperf.suite"] == "tiny first"
+    assert found["agentperf.ruleset"] == "demo/1"
+    entry = measured.place.leaderboard("box").entries[0]
+    assert found["agentperf.box.digest"] == f"sha256:{entry.digests.system}"
+    assert {value for name, value in told if name == "agentperf.system"} == set(SYSTEMS)
+
+
+def test_another_reader_of_junit_sees_the_same(measured: Measured) -> None:
+    report = junit2htmlreport.parser.Junit(filename=str(measured.junit))
+    (suite,) = report.suites
+    theirs = {case.name: case for case in suite.all()}
+    for name, case in junit_cases(measured, "test_capacity").items():
+        assert {p.name.removeprefix("agentperf."): p.value for p in theirs[name].properties} == properties(
+            case
+        )
+        assert theirs[name].outcome() == ("failed" if case.result else "passed")
+        assert float(theirs[name].duration) == case.time
+    failed = theirs["test_capacity[box-tier2]"]
+    assert "binding constraint: output speed (P25)" in failed.failure_msg + failed.failure
+
+
+def test_junit_files_of_shards_are_merged_by_junitparser(measured: Measured, tmp_path: Path) -> None:
+    out = tmp_path / "all.xml"
+    again = tmp_path / "again.xml"
+    again.write_bytes(measured.junit.read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "junitparser", "merge", str(measured.junit), str(again), str(out)], check=True
+    )
+    (suite,) = junitparser.JUnitXml.fromfile(str(out))
+    (one,) = junitparser.JUnitXml.fromfile(str(measured.junit))
+    assert sorted(case.name for case in suite) == sorted(case.name for case in one for _ in range(2))
+    assert ("agentperf.ruleset", "demo/1") in whole(suite)
+    for case in suite:
+        if case.name == "test_capacity[box-tier1]":
+            assert properties(case)["agents"] == "2"
 
 
 def test_a_test_of_the_system_alone_has_one_case_each(measured: Measured) -> None:
