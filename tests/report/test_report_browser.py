@@ -104,21 +104,29 @@ def test_every_probe_is_a_point_and_what_was_too_late_a_triangle(page: Page, fou
         if probe["speed"] and probe["values"]["mw"]
     ]
     marks = "figure[data-chart=curves] svg .mark-symbol path[aria-label]"
-    assert count(page, marks) == len(probes) > 20
-    triangles = sum("A" not in path for path in each(page, marks, "one.getAttribute('d')"))
-    assert triangles == sum(bool(probe["late"]) for probe in probes) > 0
+    # What others published stands there too, as diamonds.
+    published = [bar for bar in group["bars"] if bar["kind"] == "published" and bar["values"]["mw"]]
+    assert len(probes) > 20
+    assert len(published) == 4
+    assert count(page, marks) == len(probes) + len(published)
+    cornered = sum("A" not in path for path in each(page, marks, "one.getAttribute('d')"))
+    late = sum(bool(probe["late"]) for probe in probes)
+    assert late > 0
+    assert cornered == late + len(published)
 
 
 def test_bars_stand_by_tier_with_their_numbers(page: Page, four: Path) -> None:
     (group,) = data_of(four.read_text(encoding="utf-8"))["groups"]
     shown = texts(page, ".bars figure:first-child svg .mark-text.role-mark text")
     wanted = [bar for bar in group["bars"] if bar["tier"] == "tier1"]
-    assert len(wanted) == len(SYSTEMS)
+    assert sum(bar["kind"] == "simulated" for bar in wanted) == len(SYSTEMS)
     assert sorted(text for text in shown if text) == sorted(bar["shown"]["mw"] for bar in wanted)
     fills = each(page, ".bars svg .mark-rect.role-mark path", "one.getAttribute('fill')")
-    # What a model says is hatched.
-    assert fills
-    assert all(fill.startswith("url(#hatch-") for fill in fills)
+    # What a model says is hatched, what others published hollow.
+    assert {fill.startswith("url(#hatch-") or fill == "var(--paper)" for fill in fills} == {True}
+    hollow = [bar for bar in group["bars"] if bar["kind"] == "published" and bar["values"]["mw"]]
+    assert len({bar["system"] for bar in wanted}) == len(wanted), "two bars in one place"
+    assert fills.count("var(--paper)") == len(hollow)
 
 
 def test_the_lens_changes_table_cards_and_charts(page: Page) -> None:

@@ -17,7 +17,8 @@ from pytest_agentperf.core.leaderboard import Entry, Flag, Leaderboard
 from pytest_agentperf.core.published import PublishedResult
 from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
-from pytest_agentperf.results.report import render_report, report_beside
+from pytest_agentperf.results.published import published_results
+from pytest_agentperf.results.report import beside_published, render_report, report_beside
 from pytest_agentperf.results.report.evidence import Evidence
 from pytest_agentperf.results.report.lenses import LENSES, figure
 from pytest_agentperf.results.report.rows import groups
@@ -164,6 +165,19 @@ def test_a_lead_within_the_resolution_is_none(entry: Entry) -> None:
     assert too_close(first, below, LENSES[0])
     ahead = first._replace(values={**first.values, "mw": worth * (first.agents + 1.5) / first.agents})
     assert not too_close(ahead, below, LENSES[0])
+
+
+def test_what_others_published_stands_beside_at_equal_targets_only(entry: Entry) -> None:
+    (known,) = [one for one in published_results("deepseek_v4_pro", "2026-06") if one.system == "b300"]
+    here = entry.model_copy(
+        update={"tiers": (entry.tiers[0].model_copy(update={"tier": known.tier}), *entry.tiers[1:])}
+    )
+    found = beside_published(board(here)).published
+    assert known in found
+    assert {one.tier for one in found} <= {tier.tier for tier in here.tiers}
+    assert beside_published(beside_published(board(here))).published == found
+    other = here.tiers[0].model_copy(update={"tier": known.tier.model_copy(update={"ttft_p95_s": 11.0})})
+    assert beside_published(board(here.model_copy(update={"tiers": (other,)}))).published == ()
 
 
 def test_costs_stand_with_every_input_and_its_source(entry: Entry, html: str) -> None:

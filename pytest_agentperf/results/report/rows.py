@@ -95,8 +95,10 @@ def groups(board: Leaderboard) -> list[Group]:
         entries.setdefault((entry.suite["name"], entry.edition), []).append((label, entry))
     published: dict[tuple[str, str], list[tuple[str, PublishedResult]]] = {}
     for result in board.published:
-        named = (f"{result.system} (published)", result)
-        published.setdefault((result.suite, result.edition), []).append(named)
+        known = published.setdefault((result.suite, result.edition), [])
+        said = sum((one.system, one.tier.name) == (result.system, result.tier.name) for _, one in known)
+        # Of one system several may have published, each another figure.
+        known.append((f"{result.system} (published{f' {said + 1}' if said else ''})", result))
     return [
         _group(f"g{number}", key, entries.get(key, ()), published.get(key, ()))
         for number, key in enumerate(dict.fromkeys((*entries, *published)))
