@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.verdict import TierVerdict
 
 LEVEL = 0.95
+# How much the mix of trajectories in the air moves a capacity from one search to the next, as a standard deviation of
+# its logarithm: it lasts longer than the windows, so that none of them shows it. Counted in trials (docs/gates.md).
+_MIX_ERROR = 0.0075
 _DRAWS = 1_000
 # A prediction beyond what was probed is trusted for so many times as many agents.
 _REACH = 4.0
@@ -196,7 +199,7 @@ class _TierModel:
             ]
             value = crossing(drawn, floor=1)
             if value is not None:
-                found.append(value)
+                found.append(value * math.exp(generator.gauss(0, _MIX_ERROR)))
         if len(found) < _DRAWS // 2:
             return None
         found.sort()

@@ -265,7 +265,6 @@ NIGHTLY_1 = CI_1.model_copy(
         "min_window_s": 3_000.0,
         "pass_window_min_s": 3_600.0,
         "window_max_s": 7_200.0,
-        "correlation_s": 60.0,
     }
 )
 
