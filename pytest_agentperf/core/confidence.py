@@ -1,9 +1,7 @@
 """How far percentiles can be off: requests of one trajectory are correlated, so whole trajectories are resampled.
 
-The cluster bootstrap gives the interval. Requests of the same moments share the server's batch and queue, too: as far
-as the variance of both together is larger (`two_way_variance`), the interval is widened. A bound from the ranks of the
-ordered values, exact for as many independent requests as the correlated ones are worth, stands beside it: it shares
-nothing with the bootstrap but the data.
+The cluster bootstrap gives the interval. A bound from the ranks of the ordered values, exact for as many independent
+requests as the correlated ones are worth, stands beside it: it shares nothing with the bootstrap but the data.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from pytest_agentperf.core.metrics import FloatArray, output_speed_tok_s, percentile, ttft_s
-from pytest_agentperf.core.sequential import two_way_variance
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns
@@ -28,8 +25,6 @@ LEVEL = 0.95
 CLUSTERS_MIN = 10
 """With fewer trajectories their spread says too little of what others would have shown."""
 _RESAMPLES = 1_000
-# A window is cut into so many moments: as long as may be, for what is shared lasts, and enough of them to count.
-_MOMENTS = 15
 # The bootstrapped percentile is one of so many of the values, evenly spread where it can lie.
 _CANDIDATES = 256
 _REACH_SE = 8.0
@@ -74,21 +69,12 @@ def phase_confidence(
     inside = columns.sent_within(open_ns, close_ns)
     speed = output_speed_tok_s(columns)
     streamed = inside & ~np.isnan(speed)
-    moments = (columns["t_sent_ns"] - open_ns) * _MOMENTS // max(1, close_ns - open_ns)
     return PhaseConfidence(
         ttft_p95_s=percentile_interval(
-            ttft_s(columns)[inside],
-            trajectory_clusters(columns, inside),
-            ttft_percent,
-            level=level,
-            moments=moments[inside],
+            ttft_s(columns)[inside], trajectory_clusters(columns, inside), ttft_percent, level=level
         ),
         output_speed_p25_tok_s=percentile_interval(
-            speed[streamed],
-            trajectory_clusters(columns, streamed),
-            speed_percent,
-            level=level,
-            moments=moments[streamed],
+            speed[streamed], trajectory_clusters(columns, streamed), speed_percent, level=level
         ),
     )
 
@@ -110,18 +96,11 @@ def trajectory_clusters(columns: RequestColumns, rows: npt.NDArray[np.bool_]) ->
 
 
 def percentile_interval(
-    values: FloatArray,
-    clusters: IntArray,
-    percent: float,
-    *,
-    level: float,
-    moments: IntArray | None = None,
-    seed: int = 0,
+    values: FloatArray, clusters: IntArray, percent: float, *, level: float, seed: int = 0
 ) -> Interval | None:
     """Return the confidence interval of a percentile; None with fewer than `CLUSTERS_MIN` trajectories.
 
-    `values` (n,) may be infinite; `clusters` (n,) numbers their trajectories from 0, `moments` (n,) the times at which
-    they were sent; None where values of the same moment have nothing in common.
+    `values` (n,) may be infinite; `clusters` (n,) numbers their trajectories from 0.
     """
     n_clusters = int(clusters.max()) + 1 if clusters.size else 0
     if n_clusters < CLUSTERS_MIN:
@@ -133,36 +112,23 @@ def percentile_interval(
     hits = (ordered <= percentile(values, percent)).astype(np.float64)
     below = np.bincount(members, weights=hits, minlength=n_clusters).astype(np.float64)
     error = standard_error(below, sizes)
-    factor = 1.0
-    if moments is not None and error > 0:
-        variance = two_way_variance(hits - float(hits.mean()), members, moments[order])
-        factor = max(1.0, math.sqrt(variance) / len(values) / error)
-        error *= factor
     n_effective = min(float(len(values)), share * (1 - share) / error**2) if error > 0 else float(len(values))
     tail = (1 - level) / 2
     low, high = np.quantile(
-        _bootstrap(ordered, members, sizes, share, max(error / factor, 1 / len(values)), seed),
+        _bootstrap(ordered, members, sizes, share, max(error, 1 / len(values)), seed),
         [tail, 1 - tail],
         method="inverted_cdf",
     )
     rank_low, rank_high = _rank_bounds(n_effective, share, tail)
-    middle = percentile(values, percent)
     return Interval(
-        low=_finite(_widened(float(low), middle, factor)),
-        high=_finite(_widened(float(high), middle, factor)),
+        low=_finite(float(low)),
+        high=_finite(float(high)),
         level=level,
         rank_low=_finite(_at(ordered, rank_low)),
         rank_high=_finite(_at(ordered, rank_high)),
         trajectories=n_clusters,
         effective_requests=n_effective,
     )
-
-
-def _widened(bound: float, middle: float, factor: float) -> float:
-    """Return a bound so many times as far from the percentile, on a logarithmic scale as both are positive."""
-    if factor == 1 or not (0 < bound < math.inf and 0 < middle < math.inf):
-        return bound
-    return middle * math.exp(factor * math.log(bound / middle))
 
 
 def standard_error(hits: FloatArray, sizes: npt.NDArray[np.integer]) -> float:

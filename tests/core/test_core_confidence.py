@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -146,38 +145,3 @@ def test_a_phase_has_intervals_of_what_is_judged_inside_its_window() -> None:
     empty = phase_confidence(columns, open_ns=10**12, close_ns=10**13)
     assert empty.ttft_p95_s is None
     assert empty.output_speed_p25_tok_s is None
-
-
-def test_what_a_moment_shares_widens_the_interval_to_cover_the_truth() -> None:
-    """Every request of a moment is slowed alike: trajectories alone would hardly show it."""
-    rng = np.random.default_rng(4)
-    n, covered, covered_alone = 3_000, 0, 0
-    for _ in range(150):
-        moments = np.sort(rng.integers(0, 15, n))
-        clusters = rng.integers(0, 60, n)
-        values = np.exp(rng.normal(0, 0.1, 15)[moments] + rng.normal(0, 0.1, n))
-        truth = math.exp(NormalDist(0, math.hypot(0.1, 0.1)).inv_cdf(0.25))
-        both = percentile_interval(values, clusters, 25, level=0.95, moments=moments)
-        alone = percentile_interval(values, clusters, 25, level=0.95)
-        assert both is not None
-        assert alone is not None
-        assert both.low is not None
-        assert both.high is not None
-        assert alone.low is not None
-        assert alone.high is not None
-        covered += both.low <= truth <= both.high
-        covered_alone += alone.low <= truth <= alone.high
-    assert covered >= 0.85 * 150
-    assert covered_alone < 0.5 * 150
-
-
-def test_without_anything_in_common_moments_change_little() -> None:
-    rng = np.random.default_rng(5)
-    values, clusters = np.exp(rng.normal(size=4_000)), rng.integers(0, 80, 4_000)
-    alone = percentile_interval(values, clusters, 25, level=0.95)
-    both = percentile_interval(values, clusters, 25, level=0.95, moments=rng.integers(0, 15, 4_000))
-    assert alone is not None
-    assert both is not None
-    assert alone.low is not None
-    assert both.low is not None
-    assert both.low == pytest.approx(alone.low, rel=0.05)
