@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import textwrap
 import threading
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 import httpcore  # noqa: F401
@@ -242,6 +244,17 @@ def properties_of(case: Any) -> dict[str, str]:
     found = [(p.name, p.value) for p in case.child(junitparser.Properties)]
     assert len(found) == len(dict(found))
     return dict(found)
+
+
+def noted(place: Workplace, pattern: str) -> bool:
+    """Return whether a journal says that a phase has finished whose file has such a name."""
+    return any(
+        fnmatch(name, pattern)
+        for journal in place.results.rglob("journal.jsonl")
+        for line in journal.read_text(encoding="utf-8", errors="replace").split("\n")
+        if '"event":"phase_finished"' in line
+        for name in re.findall(r"[\w./-]+\.parquet", line)
+    )
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -23,6 +23,7 @@ from plugin_support import (
     SWIFT,
     Workplace,
     group_lives,
+    noted,
     plain_environment,
     properties_of,
     pytest_command,
@@ -429,8 +430,7 @@ def test_ctrl_c_under_xdist_keeps_what_was_measured(place: Workplace) -> None:
             stderr=shown,
         )
     try:
-        # Then the first phase of the ramp has been taken note of, too.
-        wait_for(lambda: list(place.results.rglob("*-ramp-2.parquet")) or process.poll() is not None)
+        wait_for(lambda: noted(place, "*-ramp-1.parquet") or process.poll() is not None)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) == pytest.ExitCode.INTERRUPTED
         wait_for(lambda: not group_lives(process.pid))

@@ -14,6 +14,7 @@ from plugin_support import (
     SWIFT,
     Workplace,
     group_lives,
+    noted,
     plain_environment,
     pytest_command,
     suite_yaml,
@@ -35,14 +36,14 @@ def journal_of(place: Workplace, system: str) -> JournalContent:
 
 
 def kill_after(place: Workplace, done: str, *arguments: str, number: signal.Signals = signal.SIGKILL) -> int:
-    """Start a session, and send it a signal when a file of that name is there; returns its exit code."""
+    """Start a session, and send it a signal when the journal knows the phase of such a file; returns its exit code."""
     process = subprocess.Popen(
         pytest_command(*arguments),
         cwd=place.folder, env=plain_environment(), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_for(lambda: list(place.results.rglob(done)) or process.poll() is not None)
+        wait_for(lambda: noted(place, done) or process.poll() is not None)
         process.send_signal(number)
         code = process.wait(timeout=60)
         # Workers and the simulated server see that their parent is gone.
