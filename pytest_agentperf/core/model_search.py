@@ -26,7 +26,7 @@ LEVEL = 0.95
 # How much the mix of trajectories in the air moves a capacity from one search to the next, as a standard deviation of
 # its logarithm: it lasts longer than the windows, so that none of them shows it. Counted in trials (docs/gates.md).
 _MIX_ERROR = 0.0075
-_DRAWS = 1_000
+_DRAWS = 400
 # A prediction beyond what was probed is trusted for so many times as many agents.
 _REACH = 4.0
 # Between PASS and FAIL no probe lies nearer to either than this share of the gap.

@@ -132,7 +132,7 @@ def test_what_contradicts_a_monotone_system_is_told() -> None:
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered = trials = 0
-    for seed in range(200):
+    for seed in range(80):
         generator = random.Random(seed)
 
         def answer(n_agents: int, generator: random.Random = generator) -> TierVerdict:
@@ -149,9 +149,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         if interval is not None:
             trials += 1
             covered += interval.low <= 200.5 <= interval.high + 1
-    assert trials > 150
-    # 95 % of 200, less three standard deviations.
-    assert covered / trials > 0.90
+    assert trials > 60
+    # 95 % of 80, less three standard deviations.
+    assert covered / trials > 0.87
 
 
 def test_the_crossing_is_that_of_the_first_metric_to_give_out() -> None:
