@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from pytest_agentperf.core.search import Probe, Status, TierOutcome
+from pytest_agentperf.core.search import Status, Strategy, TierOutcome
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_agentperf.core.search import Probe, ProbeKind
     from pytest_agentperf.core.verdict import TierVerdict
 
 _INCONCLUSIVE_MAX = 2
@@ -64,38 +65,13 @@ class GateResult(BaseModel):
     """Of a FAIL: which requests miss the target that the baseline's met."""
 
 
-class GateSearch:
+class GateSearch(Strategy):
     """Answers for each tier of one deployment whether its threshold passes."""
 
     def __init__(self, targets: Mapping[str, GateTarget], *, max_agents: int, invalid_retries: int) -> None:
-        self._tiers = {
-            tier: _TierGate(tier, target, max_agents, invalid_retries) for tier, target in targets.items()
-        }
-        self._attempts: dict[int, int] = {}
-
-    def next_probe(self, tier: str) -> Probe | None:
-        """Return the phase that the tier's answer needs, None if it is there."""
-        wanted = self._tiers[tier].wanted()
-        return None if wanted is None else Probe(wanted, "gate", self._attempts.get(wanted, 0))
-
-    def record(
-        self,
-        probe: Probe,
-        verdicts: Mapping[str, TierVerdict],
-        *,
-        reason: str | None = None,
-        load_generator: bool = False,
-    ) -> None:
-        """Take the verdicts of a phase, one per tier."""
-        del load_generator  # a gate asks for one number: it has no reach to be shortened
-        self._attempts[probe.n_agents] = probe.attempt + 1
-        for tier, verdict in verdicts.items():
-            if tier in self._tiers:
-                self._tiers[tier].record(probe.n_agents, verdict, reason)
-
-    def outcome(self, tier: str) -> TierOutcome:
-        """Return what is known of a tier; final once `next_probe` gives None."""
-        return self._tiers[tier].outcome()
+        super().__init__(
+            {tier: _TierGate(tier, target, max_agents, invalid_retries) for tier, target in targets.items()}
+        )
 
 
 class _TierGate:
@@ -123,7 +99,11 @@ class _TierGate:
             return Verdict.INCONCLUSIVE
         return Verdict.INVALID if self.ended else None
 
-    def wanted(self) -> int | None:
+    def wanted(self) -> tuple[int, ProbeKind] | None:
+        n_agents = self._next()
+        return None if n_agents is None else (n_agents, "gate")
+
+    def _next(self) -> int | None:
         verdict = self.verdict
         if verdict is None:
             return self.threshold
@@ -135,8 +115,9 @@ class _TierGate:
             return None
         return improved
 
-    def record(self, n_agents: int, verdict: TierVerdict, reason: str | None) -> None:
-        before = self.verdict
+    def record(self, probe: Probe, verdict: TierVerdict, reason: str | None, *, load_generator: bool) -> None:
+        del load_generator  # a gate asks for one number: it has no reach to be shortened
+        n_agents, before = probe.n_agents, self.verdict
         if verdict.verdict is Verdict.PASS:
             self.passed.add(n_agents)
             self._promising |= n_agents >= self.threshold and self._is_promising(verdict)

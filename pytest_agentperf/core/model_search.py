@@ -13,13 +13,13 @@ import math
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_agentperf.core.search import CapacityInterval, Probe, Status, TierOutcome
+from pytest_agentperf.core.search import CapacityInterval, Status, Strategy, TierOutcome
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from pytest_agentperf.core.search import SearchRules
+    from pytest_agentperf.core.search import Probe, ProbeKind, SearchRules
     from pytest_agentperf.core.verdict import TierVerdict
 
 LEVEL = 0.95
@@ -41,35 +41,11 @@ class Point(NamedTuple):
     errors: tuple[float, ...]
 
 
-class ModelSearch:
+class ModelSearch(Strategy):
     """Finds, for each tier of one deployment, about the largest number of agents that passes."""
 
     def __init__(self, tiers: Iterable[str], rules: SearchRules) -> None:
-        self.rules = rules
-        self._tiers = {tier: _TierModel(tier, rules) for tier in tiers}
-        self._attempts: dict[int, int] = {}
-
-    def next_probe(self, tier: str) -> Probe | None:
-        """Return the probe that brings `tier` on, None once its search has ended."""
-        wanted = self._tiers[tier].wanted()
-        return None if wanted is None else Probe(wanted, "model", self._attempts.get(wanted, 0))
-
-    def record(
-        self,
-        probe: Probe,
-        verdicts: Mapping[str, TierVerdict],
-        *,
-        reason: str | None = None,
-        load_generator: bool = False,
-    ) -> None:
-        """Take the verdicts of a probe, one per tier; `load_generator`: it could not carry so many agents."""
-        self._attempts[probe.n_agents] = probe.attempt + 1
-        for tier, verdict in verdicts.items():
-            self._tiers[tier].record(probe.n_agents, verdict, reason, load_generator=load_generator)
-
-    def outcome(self, tier: str) -> TierOutcome:
-        """Return what is known of a tier; final once `next_probe` gives None."""
-        return self._tiers[tier].outcome()
+        super().__init__({tier: _TierModel(tier, rules) for tier in tiers})
 
 
 class _TierModel:
@@ -97,7 +73,11 @@ class _TierModel:
     def high(self) -> int | None:
         return min(self.failed, default=None)
 
-    def wanted(self) -> int | None:
+    def wanted(self) -> tuple[int, ProbeKind] | None:
+        n_agents = self._next()
+        return None if n_agents is None else (n_agents, "model")
+
+    def _next(self) -> int | None:
         if self.ended:
             return None
         low, high = self.low, self.high
@@ -126,10 +106,11 @@ class _TierModel:
         further = min(predicted * (1 + self.rules.resolution), low * _REACH)
         return min(max(low + 1, math.ceil(further)), self.reach)
 
-    def record(self, n: int, verdict: TierVerdict, reason: str | None, *, load_generator: bool) -> None:
+    def record(self, probe: Probe, verdict: TierVerdict, reason: str | None, *, load_generator: bool) -> None:
+        n = probe.n_agents
         if verdict.verdict is Verdict.INVALID:
             invalid = self._invalid[n] = self._invalid.get(n, 0) + 1
-            if self.wanted() == n and invalid > self.rules.invalid_retries:
+            if self._next() == n and invalid > self.rules.invalid_retries:
                 text = f"INVALID at N = {n} in {invalid} attempts: {reason or 'no reason given'}"
                 if load_generator and self.low and self.high is None:
                     self.reach, self.reach_reason = self.low, text

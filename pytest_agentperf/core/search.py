@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.verdict import TierVerdict
 
 
+ProbeKind = Literal["ramp", "bisect", "confirm", "gate", "model"]
+
+
 class Probe(NamedTuple):
     """Measure one phase at this number of agents."""
 
     n_agents: int
-    kind: Literal["ramp", "bisect", "confirm", "gate", "model"]
+    kind: ProbeKind
     attempt: int
     """How many probes at this N came before."""
 
@@ -105,35 +108,24 @@ class SearchRules:
         )
 
 
-class Strategy(Protocol):
-    """How one deployment's tiers are answered: which phases, and what follows from their verdicts."""
+class TierStrategy(Protocol):
+    """How one tier is answered: which probes, and what follows from their verdicts."""
 
-    def next_probe(self, tier: str) -> Probe | None:
-        """Return the probe that brings `tier` on, None once its answer is there."""
+    def wanted(self) -> tuple[int, ProbeKind] | None:
+        """Return the next number of agents to probe and why, None once the answer is there."""
 
-    def record(
-        self,
-        probe: Probe,
-        verdicts: Mapping[str, TierVerdict],
-        *,
-        reason: str | None = None,
-        load_generator: bool = False,
-    ) -> None:
-        """Take the verdicts of a probe, one per tier; `reason` explains INVALID ones.
+    def record(self, probe: Probe, verdict: TierVerdict, reason: str | None, *, load_generator: bool) -> None:
+        """Take a probe's verdict; `reason` explains an INVALID one, `load_generator` says that it lies there."""
 
-        `load_generator` says that the load generator was their cause.
-        """
-
-    def outcome(self, tier: str) -> TierOutcome:
-        """Return what is known of a tier; valid at any time, final once `next_probe` gives None."""
+    def outcome(self) -> TierOutcome:
+        """Return what is known; valid at any time, final once nothing is wanted."""
 
 
-class CapacitySearch:
-    """Finds, for each tier of one deployment, the largest number of agents that passes."""
+class Strategy:
+    """The tiers of one deployment: each has its own strategy, and all share their probes."""
 
-    def __init__(self, tiers: Iterable[str], rules: SearchRules) -> None:
-        self.rules = rules
-        self._tiers = {tier: _TierSearch(tier, rules) for tier in tiers}
+    def __init__(self, tiers: Mapping[str, TierStrategy]) -> None:
+        self._tiers = dict(tiers)
         self._attempts: dict[int, int] = {}
 
     def next_probe(self, tier: str) -> Probe | None:
@@ -154,16 +146,26 @@ class CapacitySearch:
     ) -> None:
         """Take the verdicts of a probe, one per tier.
 
-        `reason` explains INVALID ones; `load_generator` says that the load generator was their cause. Then a ramp
-        in which nothing has failed ends at what passed: that far it reaches.
+        `reason` explains INVALID ones; `load_generator` says that the load generator was their cause.
         """
         self._attempts[probe.n_agents] = probe.attempt + 1
         for tier, verdict in verdicts.items():
-            self._tiers[tier].record(probe, verdict.verdict, reason, load_generator=load_generator)
+            if tier in self._tiers:
+                self._tiers[tier].record(probe, verdict, reason, load_generator=load_generator)
 
     def outcome(self, tier: str) -> TierOutcome:
         """Return what is known of a tier; valid at any time, final once `next_probe` gives None."""
         return self._tiers[tier].outcome()
+
+
+class CapacitySearch(Strategy):
+    """Finds, for each tier of one deployment, the largest number of agents that passes.
+
+    A load generator that carries no more ends a ramp in which nothing has failed at what passed: that far it reaches.
+    """
+
+    def __init__(self, tiers: Iterable[str], rules: SearchRules) -> None:
+        super().__init__({tier: _TierSearch(tier, rules) for tier in tiers})
 
 
 class _TierSearch:
@@ -190,7 +192,7 @@ class _TierSearch:
         limit = math.inf if self.failed_min is None else self.failed_min
         return max((n for n in self.passed if n < limit), default=0)
 
-    def wanted(self) -> tuple[int, Literal["ramp", "bisect", "confirm"]] | None:
+    def wanted(self) -> tuple[int, ProbeKind] | None:
         """Return the next N to probe and why, None if there is nothing left to learn."""
         if self.ended:
             return None
@@ -208,8 +210,8 @@ class _TierSearch:
             return None
         return low, "confirm"
 
-    def record(self, probe: Probe, verdict: Verdict, reason: str | None, *, load_generator: bool) -> None:
-        n = probe.n_agents
+    def record(self, probe: Probe, judged: TierVerdict, reason: str | None, *, load_generator: bool) -> None:
+        n, verdict = probe.n_agents, judged.verdict
         if self.wanted() is None:
             self._note_late(n, verdict)
             return
