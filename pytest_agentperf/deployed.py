@@ -21,7 +21,8 @@ from pytest_agentperf.core.steady_start import steady_starts
 from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.interruption import Interrupted, StopRequest
-from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons, verdict_of
+from pytest_agentperf.liveness import Liveness
+from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons, verdict_of, with_absence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -218,6 +219,8 @@ class Deployed:
         numbers = phase_numbers(columns, state, rules, judged, now_ns=now_ns)
         open_ns, close_ns, metrics = numbers.open_ns, numbers.close_ns, numbers.metrics
         invalid = tuple(invalid_reasons(columns, load, idle, rules, self.server, self._still_works))
+        if state is not None and state.broken_off:
+            invalid = with_absence(invalid)
         self.needs_revival |= any(reason.code in SERVER_GONE_CODES for reason in invalid)
         recounted = TokenVerification()
         if metrics is not None and not warmup:
@@ -308,6 +311,7 @@ class Deployed:
         tokens = failures = 0
         ttft_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
         speed_tok_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
+        liveness = Liveness(self.server)
         while state.stage is not Stage.DONE:
             before = state.stage
             events = pool.poll(self._poll_s)
@@ -327,6 +331,9 @@ class Deployed:
             if stage is Stage.DRAIN and before is not Stage.DRAIN:
                 assert state.close_ns is not None
                 pool.close_window(state.close_ns)
+            if liveness.gone(events, now_ns):
+                state.break_off(now_ns)
+                break
             if spent(tokens):
                 raise BudgetSpent
             stop.check()

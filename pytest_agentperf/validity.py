@@ -74,6 +74,18 @@ def invalid_reasons(
         )
 
 
+def with_absence(found: tuple[InvalidReason, ...]) -> tuple[InvalidReason, ...]:
+    """Return the reasons of a phase that was broken off as its server was gone, also where that is back by now."""
+    if any(reason.code in SERVER_GONE_CODES for reason in found):
+        return found
+    absence = InvalidReason(
+        code="network_failed",
+        what="the phase was broken off: the server was gone for a while, and is back",
+        remedy="see the server's log, and to the network between this machine and it",
+    )
+    return (*found, absence)
+
+
 def _server_state(server: Server, columns: RequestColumns, still_works: Callable[[], bool] | None) -> str:
     """Say how the server is at a phase's end; dead, too, if its front lives and the engine behind it does not."""
     state = server.state()

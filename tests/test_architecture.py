@@ -21,6 +21,7 @@ SIBLINGS = {"dataset", "load", "power", "deploy", "verify", "sim", "results"}
 BELOW_SIBLINGS = {"core", "config", "clock", "tls"}
 COMPOSED = {
     "interruption",
+    "liveness",
     "observer",
     "accuracy_phase",
     "baselines",
@@ -54,10 +55,11 @@ ALLOWED: dict[str, set[str]] = {
     "worker": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "calibration": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "interruption": {"", "core"},
+    "liveness": {"", "core"},
     "observer": {"", "core", "deployed"},
     "strategy": {"", "core", "config"},
     "baselines": {"", *BELOW_SIBLINGS, "results"},
-    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "interruption", "validity"},
+    "deployed": {"", *BELOW_SIBLINGS, *SIBLINGS, "interruption", "liveness", "validity"},
     "validity": {"", "core"},
     "encoding": {"", *BELOW_SIBLINGS, *SIBLINGS},
     "preflight": {"", *BELOW_SIBLINGS, *SIBLINGS, "encoding"},

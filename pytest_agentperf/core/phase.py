@@ -150,6 +150,7 @@ class Phase:
         self.close_ns: int | None = None
         self.end_ns: int | None = None
         self.timed_out = False
+        self.broken_off = False
         self._active: dict[int, int] = {}
         self._completion_times: list[int] = []
         self._completed = [0] * n_agents
@@ -218,6 +219,14 @@ class Phase:
     def conclude(self, now_ns: int) -> None:
         """Close the window now: what it says is certain."""
         self._close(now_ns)
+
+    def break_off(self, now_ns: int) -> None:
+        """End it now, as it can no longer count; what was recorded so far is kept."""
+        if self.close_ns is None:
+            self._close(now_ns)
+        self.stage = Stage.DONE
+        self.end_ns = now_ns
+        self.broken_off = True
 
     def _close(self, close_ns: int) -> None:
         if self.open_ns is None or self.open_ns >= close_ns:
