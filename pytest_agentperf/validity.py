@@ -117,10 +117,11 @@ def verdict_of(
             violated=("survival",),
             reason=f"the server crashed again at {crashed_at} agents",
         )
-    judged = with_errors(judge(tier, metrics, invalid=invalid, timed_out=timed_out), confidence)
-    if early is None:
+    decision = None if early is None else early.decisions.get(tier.name)
+    judged = judge(tier, metrics, invalid=invalid, timed_out=timed_out and decision is None)
+    judged = with_errors(judged, confidence)
+    if early is None or (timed_out and decision is None):
         return judged
-    decision = early.decisions.get(tier.name)
     if decision is not None and metrics is None and not invalid:
         return TierVerdict(
             tier=tier.name,
@@ -128,7 +129,7 @@ def verdict_of(
             violated=decision.violated,
             reason="most agents waited for their first answers for longer than the target until the phase was cut",
         )
-    return certain(judged, decision)
+    return certain(judged, decision, longest=early.longest)
 
 
 def with_errors(judged: TierVerdict, confidence: PhaseConfidence | None) -> TierVerdict:

@@ -40,7 +40,9 @@ class EarlyStop:
         )
         self._next_look_s = rules.min_window_s
         self._ended: list[AnswersSoFar] = []
-        self._given_up = False
+        self._next_give_up_s = 0.0
+        self.longest = False
+        """Whether the phase had the longest window there is."""
 
     def watch(self, state: Phase, look: Callable[[], AnswersSoFar], now_ns: int) -> None:
         """Look if it is time to, and conclude the phase if it has said what it can say."""
@@ -54,7 +56,8 @@ class EarlyStop:
             while self._next_look_s <= elapsed_s:
                 self._next_look_s *= self._rules.look_factor or 2.0
             self._decide(self._answers(look), state.open_ns, now_ns)
-            if self._wanted <= self.decisions.keys() or elapsed_s >= window_max_s:
+            self.longest = elapsed_s >= window_max_s
+            if self._wanted <= self.decisions.keys() or self.longest:
                 state.conclude(now_ns)
 
     def _answers(self, look: Callable[[], AnswersSoFar]) -> AnswersSoFar:
@@ -89,16 +92,19 @@ class EarlyStop:
     def _give_up(self, state: Phase, look: Callable[[], AnswersSoFar], now_ns: int) -> None:
         """End a phase whose agents wait so long for their first answers that it never comes to a steady state."""
         limit_s = self._rules.settle_max_s
-        if self._given_up or limit_s is None:
+        elapsed_s = (now_ns - state.start_ns) / NS_PER_S
+        if limit_s is None or elapsed_s < max(self._rules.stagger_total_s + limit_s, self._next_give_up_s):
             return
-        if (now_ns - state.start_ns) / NS_PER_S < self._rules.stagger_total_s + limit_s:
-            return
-        self._given_up = True
+        self._next_give_up_s = elapsed_s * (self._rules.look_factor or 2.0)
         answers = self._answers(look)
-        for tier in self._tiers:
-            old = answers.t_sent_ns <= now_ns - tier.ttft_p95_s * NS_PER_S
-            late = ~(answers.ttft_s[old] <= tier.ttft_p95_s)
-            if len(late) and late.mean() > _HOPELESS_SHARE:
-                self.decisions[tier.name] = Decision(Verdict.FAIL, ("ttft_p95",))
-        if self._wanted <= self.decisions.keys():
+        hopeless = {tier.name for tier in self._tiers if _mostly_late(answers, tier, now_ns)}
+        # If the phase goes on, for another tier's sake, its window decides.
+        if self._wanted <= hopeless:
+            self.decisions |= dict.fromkeys(hopeless, Decision(Verdict.FAIL, ("ttft_p95",)))
             state.conclude(now_ns)
+
+
+def _mostly_late(answers: AnswersSoFar, tier: SloTier, now_ns: int) -> bool:
+    old = answers.t_sent_ns <= now_ns - tier.ttft_p95_s * NS_PER_S
+    late = ~(answers.ttft_s[old] <= tier.ttft_p95_s)
+    return len(late) > 0 and bool(late.mean() > _HOPELESS_SHARE)

@@ -27,6 +27,8 @@ LEVEL = 0.95
 # its logarithm: it lasts longer than the windows, so that none of them shows it. Counted in trials (docs/gates.md).
 _MIX_ERROR = 0.0075
 _DRAWS = 400
+# Of a metric whose interval is open, or of a few trajectories.
+_UNKNOWN_ERROR = 0.1
 # A prediction beyond what was probed is trusted for so many times as many agents.
 _REACH = 4.0
 # Between PASS and FAIL no probe lies nearer to either than this share of the gap.
@@ -194,11 +196,19 @@ class _TierModel:
 
 
 def _point(n: int, verdict: TierVerdict) -> Point | None:
-    """Return a probe's margins as logarithms, None where one is infinite or unknown."""
-    if verdict.speed_margin is None or verdict.ttft_margin is None or verdict.speed_margin <= -1:
+    """Return a probe's margins as logarithms, None where one is infinite or unknown.
+
+    What certainly violates its target lies on the bad side, whatever the answers that had ended say.
+    """
+    speed, ttft = verdict.speed_margin, verdict.ttft_margin
+    if speed is None or ttft is None or speed <= -1 or ttft >= 1:
         return None
-    logs = (math.log1p(verdict.speed_margin), -math.log1p(-verdict.ttft_margin))
-    return Point(n, logs, tuple(error or 0.0 for error in (verdict.speed_log_error, verdict.ttft_log_error)))
+    logs = [math.log1p(speed), -math.log1p(-ttft)]
+    for i, metric in enumerate(("output_speed_p25", "ttft_p95")):
+        if metric in verdict.violated:
+            logs[i] = min(logs[i], 0.0)
+    known = (verdict.speed_log_error, verdict.ttft_log_error)
+    return Point(n, tuple(logs), tuple(_UNKNOWN_ERROR if error is None else error for error in known))
 
 
 def crossing(points: Sequence[Point], *, floor: float) -> float | None:

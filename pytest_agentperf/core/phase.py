@@ -2,7 +2,8 @@
 
     RAMP ──all active──► SETTLE ──30 s──► WINDOW ──stop rule──► DRAIN ──its requests ended──► DONE
 
-Both ends of the window are times of events, not of polls, so that a late caller changes nothing.
+Both ends of the window are times of events, not of polls, so that a late caller changes nothing; unless someone else
+concludes it, as verdicts at an error rate do.
 """
 
 from __future__ import annotations
@@ -43,13 +44,16 @@ class StopRule:
     min_trajectories_per_agent: int
     phase_max_ns: int
     drain_max_ns: int | None = None
+    until_concluded: bool = False
+    """The window ends with `conclude` alone, or with the phase's time."""
 
     @classmethod
     def from_ruleset(cls, ruleset: Ruleset) -> StopRule:
         """Return the rule for a measured phase; with an error rate, `conclude` ends it."""
         return cls(
             settle_ns=_ns(ruleset.settle_s),
-            min_window_ns=_ns(ruleset.min_window_s if ruleset.error_rate is None else ruleset.phase_max_s),
+            min_window_ns=_ns(ruleset.min_window_s),
+            until_concluded=ruleset.error_rate is not None,
             min_trajectories=ruleset.min_trajectories,
             min_trajectories_per_agent=ruleset.min_trajectories_per_agent,
             phase_max_ns=_ns(ruleset.phase_max_s),
@@ -104,7 +108,7 @@ class PhaseEvents(NamedTuple):
     """What happened in the workers since the last poll."""
 
     activations: Sequence[Completion] = ()
-    """First sends: (agent, time)."""
+    """First sends, or first tokens of agents that begin in mid-trajectory: (agent, time)."""
     completions: Sequence[Completion] = ()
     ttft_s: Sequence[float] = ()
     """Of answers since the last poll, for live display only: the verdict comes from the records."""
@@ -237,7 +241,7 @@ class Phase:
 
     def _conditions_met_ns(self) -> int | None:
         """Return the moment when all end conditions held, None as long as one does not."""
-        if self.open_ns is None:
+        if self.open_ns is None or self.rule.until_concluded:
             return None
         if self.completions < self.rule.min_trajectories or self.agents_short_of_quota:
             return None

@@ -17,7 +17,7 @@ from pytest_agentperf.core.journal import (
     TierFinished,
 )
 from pytest_agentperf.core.search import Probe
-from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES
+from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +124,12 @@ class RunState:
             )
         search.record(
             Probe(*probe),
-            {verdict.tier: verdict for verdict in result.verdicts},
+            # It ended when it was certain for this tier: that it was not for another one yet says nothing of that.
+            {
+                verdict.tier: verdict
+                for verdict in result.verdicts
+                if verdict.tier == tier or verdict.verdict is not Verdict.INCONCLUSIVE
+            },
             reason=next((verdict.reason for verdict in result.verdicts if verdict.tier == tier), None),
             load_generator=bool(result.invalid)
             and all(reason.code in LOAD_GENERATOR_CODES for reason in result.invalid),

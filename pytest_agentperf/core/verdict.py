@@ -107,15 +107,20 @@ class Decision(NamedTuple):
     violated: tuple[str, ...] = ()
 
 
-def certain(judged: TierVerdict, decision: Decision | None) -> TierVerdict:
-    """Return the verdict at an error rate, from that of the point estimates: INCONCLUSIVE where none is certain."""
+def certain(judged: TierVerdict, decision: Decision | None, *, longest: bool) -> TierVerdict:
+    """Return the verdict at an error rate, from that of the point estimates: INCONCLUSIVE where none is certain.
+
+    `longest`: the phase had the longest window; otherwise it ended when it was certain for another tier.
+    """
     if judged.verdict is Verdict.INVALID:
         return judged
     if decision is None:
         return judged.model_copy(
             update={
                 "verdict": Verdict.INCONCLUSIVE,
-                "reason": "too near to the target to be certain within the longest window",
+                "reason": "too near to the target to be certain within the longest window"
+                if longest
+                else "the phase ended, certain for another tier, before it was for this one",
             }
         )
     return judged.model_copy(update={"verdict": decision.verdict, "violated": decision.violated})

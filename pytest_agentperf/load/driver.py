@@ -70,7 +70,7 @@ class Driver:
         self.draining = self.stopped = False
         self.activations: list[Completion] = []
         self.completions: list[Completion] = []
-        self.joining: list[_Seat] = []
+        self.joining: dict[_Seat, None] = {}
         """Agents that began in mid-trajectory and wait for their first tokens."""
         self._told = self._looked_at = 0
         self.send_lateness_s = array("d")
@@ -159,7 +159,7 @@ class _Seat:
         """Send the first request."""
         driver = self._driver
         if driver.spec.begin_at:
-            driver.joining.append(self)
+            driver.joining[self] = None
         else:
             driver.activations.append(Completion(self.agent.id, driver.clock.now_ns()))
         self._send(self.agent.start())
@@ -168,7 +168,7 @@ class _Seat:
         """Count the agent in once its first token came: in a steady state its context would be in the cache."""
         t_ns = self._t_first_ns() if answer is None else answer.t_first_ns or answer.t_end_ns
         if t_ns is not None:
-            self._driver.joining.remove(self)
+            del self._driver.joining[self]
             self._driver.activations.append(Completion(self.agent.id, t_ns))
 
     def under_way(self) -> UnderWay:
@@ -203,7 +203,7 @@ class _Seat:
             return
         self.pending = self.sent_ns = None
         driver.records.add(self._key, answer)
-        if driver.joining and self in driver.joining:
+        if self in driver.joining:
             self.join(answer)
         agent = self.agent
         before = agent.completed

@@ -37,6 +37,9 @@ def tier_result(
     hardware = settings.system.accelerator
     metrics = published.metrics if published else None
     complete = outcome.status is not Status.SEARCHING
+    modelled = None
+    if settings.ruleset.search == "model" and outcome.agents and published is None:
+        modelled = "the capacity is a model's: no phase ran at it, so that it has no metrics, power or cost of its own"
     accuracy = judge_phases(phases, deployment, outcome.agents, settings)
     # No optimisation buys capacity with quality: one that is answered worse is not accepted.
     refused = accuracy.status == "dropped"
@@ -59,7 +62,7 @@ def tier_result(
         contradictions=outcome.contradictions,
         reason=f"accuracy under load: {accuracy.reason}"
         if refused
-        else outcome.reason or (None if complete else broken_off),
+        else outcome.reason or (modelled if complete else broken_off),
         expected_agents=settings.expected_agents(tier),
         binding_constraint=(
             binding_constraint(next(v for v in decisive.verdicts if v.tier == tier)) if decisive else None

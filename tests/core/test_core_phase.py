@@ -23,9 +23,9 @@ START = 1_000 * S
 QUIET = PhaseEvents()
 
 
-def rule(**changes: int) -> StopRule:
+def rule(**changes: Any) -> StopRule:
     """The official proportions, small: settle 30 s, window 600 s, 4 trajectories, 1 per agent, at most 2,000 s."""
-    values = {
+    values: dict[str, Any] = {
         "settle_ns": 30 * S,
         "min_window_ns": 600 * S,
         "min_trajectories": 4,

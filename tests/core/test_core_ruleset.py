@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.ruleset import (
     AA_AGENTPERF_2026_06,
+    CI_1,
     DEMO_1,
     RULESETS,
     Deviation,
@@ -212,10 +213,15 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
     other |= {"power_coverage_min": 0.5, "resolution": 0.5, "accuracy_power": 0.5}
     other |= {"output_length": "exact", "confirm": False, "reset_allowed": True, "pass_window_min_s": 1.0}
     other |= {"search": "model"}
-    other |= {"agents_begin": "steady_state", "settle_max_s": 60.0, "drain_max_s": 1.0}
+    other |= {"agents_begin": "steady_state", "settle_max_s": 30.0, "drain_max_s": 1.0}
     other |= {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}
     other |= {"answer_horizon_s": 60.0}
     _, deviations = apply_overrides(
         DEMO_1, {rule: value for rule, value in other.items() if rule not in LOCKED}, reason="x"
     )
     assert {d.rule for d in deviations} == set(Ruleset.model_fields) - LOCKED
+
+
+def test_a_queue_is_judged_before_its_requests_are_given_up() -> None:
+    with pytest.raises(ConfigError, match="settle_max_s must be shorter than first_token_timeout_s"):
+        apply_overrides(CI_1, {"settle_max_s": CI_1.first_token_timeout_s}, reason="x", where="here")
