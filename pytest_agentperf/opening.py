@@ -31,6 +31,7 @@ from pytest_agentperf.preflight import Preflight
 from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.tls import ssl_context
 from pytest_agentperf.verification import TokenCheck
+from pytest_agentperf.verify.counters import open_counters, simulated_counters
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.errors import AgentPerfError
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool
+    from pytest_agentperf.verify.counters import Counters
 
 
 class NotRunnable(Exception):
@@ -178,10 +180,12 @@ class Opening:
                 # Forced, the run goes on without: better no watts than wrong ones.
                 self._metering = self._no_metering()
                 self._metering.open()
+        counters = self._counters()
+        preflight.tokens(counters)
         dataset = preflight.dataset(encode)
         if dataset is None or preflight.fatal is not None:
             return None
-        self._deployed = self._compose(dataset)
+        self._deployed = self._compose(dataset, counters)
         preflight.load_generator(self._deployed.calibrate)
         self._deployed.checks = self.checks
         return self._deployed
@@ -227,7 +231,14 @@ class Opening:
         engine = config.simulate.model_copy(update={"accelerators": config.allocated_accelerators})
         return LaunchedSim(engine, self._model)
 
-    def _compose(self, dataset: EncodedDataset) -> Deployed:
+    def _counters(self) -> Counters:
+        suite = self._settings.suite
+        if self._server.simulated:
+            return simulated_counters(suite.tokenizer)
+        exact = self._settings.ruleset.output_length == "exact"
+        return open_counters(suite.tokenizer, self._parameters, exact=exact)
+
+    def _compose(self, dataset: EncodedDataset, counters: Counters) -> Deployed:
         settings, server = self._settings, self._server
         return Deployed(
             self.name,
@@ -247,8 +258,7 @@ class Opening:
                     self._model, self._parameters, settings.ruleset.max_tokens, settings.ruleset.output_length
                 ),
                 settings.ruleset,
-                tokenizer=settings.suite.tokenizer,
-                unverifiable=_unverifiable(server, settings),
+                counters,
             ),
             ask=self._ask,
             still_works=self._still_works,
@@ -307,15 +317,6 @@ class Opening:
 
     def _no_metering(self) -> Metering:
         return Metering(NoPowerSampler(), n_accelerators=self._config.allocated_accelerators)
-
-
-def _unverifiable(server: Server, settings: RunSettings) -> str | None:
-    """Return why no text tells how many tokens an answer has."""
-    if server.simulated:
-        return "simulated answers are of no model's tokens"
-    if settings.ruleset.output_length == "exact":
-        return "answers that are forced to a length go on behind their ends, where their text shows nothing"
-    return None
 
 
 def _calibrate(

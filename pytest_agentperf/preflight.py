@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock, Server
     from pytest_agentperf.encoding import EncodedDataset
     from pytest_agentperf.power.metering import Metering
+    from pytest_agentperf.verify.counters import Counters
 
 
 class Preflight:
@@ -115,6 +116,10 @@ class Preflight:
         )
         self._note(found)
         return found.status != "failed"
+
+    def tokens(self, counters: Counters) -> None:
+        """Tell what the server's token counts will be held against."""
+        self._note(counters.check)
 
     def dataset(self, encode: Callable[[], EncodedDataset]) -> EncodedDataset | None:
         """Read and encode the dataset, which takes its time: not if there is no use in it yet."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_agentperf.core.errors import ConfigError, DatasetError
+from pytest_agentperf.core.errors import DatasetError
 from pytest_agentperf.core.kept import NOTHING_KEPT, keep_rule
 from pytest_agentperf.core.records import NULL, RequestKey
 from pytest_agentperf.core.token_check import (
@@ -22,21 +22,18 @@ from pytest_agentperf.core.token_check import (
 )
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.spoken import spoken
-from pytest_agentperf.verify.prompts import TEMPLATE, PromptCounter, renderers
 from pytest_agentperf.verify.recount import recount_answer
-from pytest_agentperf.verify.rendering import renderer_for
-from pytest_agentperf.verify.tokens import load_counter, tokenizer_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_agentperf.core.kept import KeepRule, KeptAnswer
     from pytest_agentperf.core.phase import PhaseSpec
-    from pytest_agentperf.core.ports import TokenCounter
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.token_check import TokenVerification
     from pytest_agentperf.load.segments import Segments
+    from pytest_agentperf.verify.counters import Counters
 
 # Answers shorter than asked for by less than this share were not cut: some servers count the end token in.
 _CUT_BELOW = 0.98
@@ -45,48 +42,13 @@ _CUT_BELOW = 0.98
 class TokenCheck:
     """The `AnswerCheck` of a deployment."""
 
-    def __init__(
-        self,
-        segments: Segments,
-        body_rules: BodyRules,
-        rules: Ruleset,
-        *,
-        tokenizer: str | None,
-        unverifiable: str | None = None,
-    ) -> None:
-        """`unverifiable`: why this server's counts cannot be verified, whatever the tokenizer."""
+    def __init__(self, segments: Segments, body_rules: BodyRules, rules: Ruleset, counters: Counters) -> None:
         self._segments = segments
         self._body_rules = body_rules
         self._rules = rules
-        self._tokenizer = tokenizer
-        self._counter: TokenCounter | None = None
-        self._prompts: PromptCounter | None = None
-        self._prompts_reason: str | None = None
-        self._digest: str | None = None
-        self._reason = unverifiable or self._open(tokenizer)
-
-    def _open(self, tokenizer: str | None) -> str | None:
-        """Load what counts; returns why nothing does."""
-        if tokenizer is None:
-            return "the suite names no tokenizer"
-        try:
-            self._counter = load_counter(tokenizer)
-        except ConfigError as error:
-            return f"the tokenizer {tokenizer} {error.what}"
-        if self._counter is None:
-            return (
-                f"the tokenizer {tokenizer} is not on this machine: install pytest-agentperf[tokenizers] and "
-                f"`hf download {tokenizer}`, or name a folder"
-            )
-        self._digest = tokenizer_digest(tokenizer)
-        try:
-            name = renderer_for(tokenizer) or TEMPLATE
-            variables = _template_variables(self._body_rules.parameters)
-            found = renderers(tokenizer, name, variables, download=False)
-            self._prompts = PromptCounter(self._counter, *found)
-        except ConfigError as error:
-            self._prompts_reason = error.what
-        return None
+        self._counters = counters
+        self._counter = counters.answers
+        self._prompts = counters.prompts
 
     def keep_rule(self, n_agents: int) -> KeepRule:
         """Return the rule that keeps as many answers as the ruleset wants of a phase's least number of requests."""
@@ -104,14 +66,14 @@ class TokenCheck:
         truncated, answered = self._truncated(columns)
         invalid = list(judge_truncation(truncated, answered, rules))
         known: dict[str, Any] = {
-            "tokenizer": self._tokenizer,
-            "tokenizer_digest": self._digest,
+            "tokenizer": self._counters.tokenizer,
+            "tokenizer_digest": self._counters.digest,
             "bound": rules.token_deviation_max,
             "truncated": truncated,
-            "prompts_reason": self._prompts_reason,
+            "prompts_reason": self._counters.prompts_reason,
         }
         if self._counter is None:
-            return verification(None, invalid=invalid, reason=self._reason, **known)
+            return verification(None, invalid=invalid, reason=self._counters.answers_reason, **known)
         rows = _rows(columns)
         whole = [one for one in kept if one.whole and _key(one) in rows]
         known["too_large"] = sum(not one.whole for one in kept)
@@ -197,17 +159,6 @@ class TokenCheck:
             return rules.max_tokens
         number = self._segments.number(str(columns.texts["trajectory"][row]), int(columns["turn"][row]))
         return max(1, min(self._segments.output_tokens(number), rules.max_tokens))
-
-
-def _template_variables(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request's parameters set in the chat template."""
-    found: dict[str, Any] = {}
-    if "reasoning_effort" in parameters:
-        found["reasoning_effort"] = parameters["reasoning_effort"]
-    for name in ("chat_template_kwargs", "chat_template_args"):
-        if isinstance(parameters.get(name), dict):
-            found |= parameters[name]
-    return found
 
 
 def _rows(columns: RequestColumns) -> dict[tuple[int, int, int], int]:

@@ -36,7 +36,7 @@ def test_all_problems_are_told_together_and_nothing_is_spent(
     )
     result.assert_outcomes(errors=1, deselected=1)
     shown = result.stdout.str()
-    assert "3 checks of 17 failed before the run" in shown
+    assert "3 checks of 18 failed before the run" in shown
     for line in (
         "✗ max_tokens: max_tokens 3,990 is refused",
         "✗ power: ",
@@ -74,7 +74,7 @@ def test_the_checks_stand_in_the_result(pytester: pytest.Pytester, place: Workpl
     (entry,) = place.leaderboard("box").entries
     found = {check.name: check.status for check in entry.preflight["main"]}
     assert found.pop("dataset") == "warning"
-    assert found.pop("reasoning") == "skipped"
+    assert found.pop("reasoning") == found.pop("token counts") == "skipped"
     found.pop("cores")
     found.pop("clock")
     assert set(found.values()) == {"ok"}

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 MODEL = "stub"
 
@@ -20,11 +20,16 @@ class Said(NamedTuple):
 
     content: str
     output_tokens: int
-    prompt_tokens: int = 1_000
+    prompt_tokens: int | None = None
+    """None: as many as there are."""
     reasoning: str = ""
     call: tuple[str, str] | None = None
     finish_reason: str = "stop"
     delay_s: float = 0.0
+    first_words: int = 1
+    """Words in the first chunk; the others come one by one."""
+    running_usage: bool = False
+    """Whether every chunk has usage, which counts chunks and not what is in them."""
 
 
 Script: TypeAlias = "Callable[[dict[str, Any], int], Said]"
@@ -52,6 +57,8 @@ class Stub:
         with self._lock:
             self.in_flight += 1
             said = limited(self.script(body, self.in_flight), body.get("max_tokens", 1_000_000))
+            if said.prompt_tokens is None:
+                said = said._replace(prompt_tokens=Words().count(rendered(body["messages"])))
         try:
             time.sleep(said.delay_s)
             for event in events(said):
@@ -75,19 +82,25 @@ def events(said: Said) -> Iterator[bytes]:
     def event(value: object) -> bytes:
         return b"data: " + json.dumps(value).encode() + b"\n\n"
 
-    def delta(finish: str | None = None, **fields: Any) -> bytes:
-        return event({"id": "r", "choices": [{"index": 0, "delta": fields, "finish_reason": finish}]})
+    def delta(finish: str | None = None, *, usage: int | None = None, **fields: Any) -> bytes:
+        more = {} if usage is None or not said.running_usage else {"usage": counts(usage)}
+        choice = {"index": 0, "delta": fields, "finish_reason": finish}
+        return event({"id": "r", "choices": [choice], **more})
+
+    def counts(output_tokens: int) -> dict[str, int | None]:
+        return {"prompt_tokens": said.prompt_tokens, "completion_tokens": output_tokens}
 
     yield delta(role="assistant", content="")
     for name, text in (("reasoning_content", said.reasoning), ("content", said.content)):
-        for word in text.split(" ") if text else ():
-            yield delta(**{name: f"{word} "})
+        words = text.split(" ") if text else []
+        parts = [" ".join(words[: said.first_words]), *words[said.first_words :]] if words else []
+        for number, part in enumerate(parts, 1):
+            yield delta(usage=number, **{name: f"{part} "})
     if said.call is not None:
         name, arguments = said.call
         yield delta(tool_calls=[{"index": 0, "id": "c", "function": {"name": name, "arguments": arguments}}])
     yield delta(said.finish_reason)
-    counts = {"prompt_tokens": said.prompt_tokens, "completion_tokens": said.output_tokens}
-    yield event({"id": "r", "choices": [], "usage": counts})
+    yield event({"id": "r", "choices": [], "usage": counts(said.output_tokens)})
     yield b"data: [DONE]\n\n"
 
 
@@ -153,3 +166,36 @@ class Words:
 
     def count_many(self, texts: list[str]) -> list[int]:
         return [self.count(text) for text in texts]
+
+
+def rendered(messages: Iterable[Mapping[str, Any]], tools: object = None) -> str:
+    """A chat template: what was said, and a word where an answer ends."""
+    texts = [str(message.get("content") or "") for message in messages]
+    return " ".join(
+        text + " <end>" * (message["role"] == "assistant")
+        for text, message in zip(texts, messages, strict=True)
+    )
+
+
+TOKENIZERS = """
+class Tokenizer:
+    @classmethod
+    def from_file(cls, path):
+        return cls()
+
+    def no_truncation(self): ...
+
+    def no_padding(self): ...
+
+    pre_tokenizer = normalizer = None
+
+    def get_added_tokens_decoder(self):
+        return {}
+
+    def encode(self, text, add_special_tokens):
+        return text.split()
+
+    def encode_batch(self, texts, add_special_tokens):
+        return [text.split() for text in texts]
+"""
+"""The module `tokenizers`, for load workers too: a word is a token."""

@@ -13,6 +13,7 @@ from virtual_system import Watch
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.core.journal import PhaseFinished
 from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.results.tables import accuracy_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,12 @@ def worse_under_load(body: dict[str, Any], in_flight: int) -> Said:
     return said
 
 
+def thinks_less_under_load(body: dict[str, Any], in_flight: int) -> Said:
+    """Ends its answers early, with finish_reason `stop`; on easy questions that costs nothing."""
+    said = honest(body, in_flight)
+    return said._replace(output_tokens=20) if the_sum(body) is not None and in_flight > 1 else said
+
+
 def measure(stub: Stub, script: Any, **accuracy: Any) -> tuple[TierResult, CapacityRun]:
     stub.script = script
     with CapacityRun(settings_for(stub.url, accuracy={"max_tokens": 77, **accuracy}), Watch()) as run:
@@ -101,6 +108,16 @@ def test_a_server_that_answers_worse_under_load_gets_no_capacity(stub: Stub, que
     assert result.accuracy.alone.p_value < 0.01
     assert result.accuracy.alone.output_tokens_drift is not None
     assert result.accuracy.alone.output_tokens_drift < -0.2
+
+
+def test_answers_that_are_cut_under_load_and_still_right_are_reported(stub: Stub, questions: str) -> None:
+    result, _ = measure(stub, thinks_less_under_load, questions=questions)
+    assert (result.verdict, result.agents, result.accuracy.status) == (Verdict.PASS, 2, "verified")
+    assert result.accuracy.alone is not None
+    assert result.accuracy.alone.output_tokens_drift is not None
+    assert result.accuracy.alone.output_tokens_drift < -0.2
+    drift = f"answers {result.accuracy.alone.output_tokens_drift:+.1%} in length"
+    assert drift in "".join(accuracy_lines(result)), "it is said where the capacity is"
 
 
 def test_a_server_that_is_as_bad_alone_is_told_by_the_reference(stub: Stub, questions: str) -> None:
