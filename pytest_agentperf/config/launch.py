@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -65,11 +66,21 @@ def _is_place(ready: str) -> str:
     return ready
 
 
+def _is_file(log: str) -> str:
+    if "\0" in log or not PurePath(log).name or log.endswith("/"):
+        raise ValueError("give the name of a file")
+    if ".." in PurePath(log).parts:
+        raise ValueError("it leads out of the run's folder for logs; give an absolute path instead")
+    return log
+
+
 Command = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_is_command)]
 """A list, or a string that is split as a shell would split it, and no more: no shell ever sees it."""
 Environment = Annotated[dict[str, str], AfterValidator(_keeps_secrets_out)]
 """Added to this process's; `${NAME}` stands for the value of a variable here, which no file then holds."""
 Ready = Annotated[str, AfterValidator(_is_place)]
+Log = Annotated[str, AfterValidator(_is_file)]
+"""A file for what a process writes, in the run's folder for logs unless absolute; never one that is there already."""
 
 
 class LaunchedProcess(_Model):
@@ -81,6 +92,8 @@ class LaunchedProcess(_Model):
     """Where it runs; relative to the system's file."""
     ready: Ready | None = None
     """What answers 200 once the next process may be started; at once if absent."""
+    log: Log | None = None
+    """Without it the file has the names of deployment and process."""
 
 
 class Launch(_Model):
@@ -91,6 +104,8 @@ class Launch(_Model):
     environment: Environment = Field(default_factory=dict)
     """For every process; its own goes before."""
     directory: str | None = None
+    log: Log | None = None
+    """Of the one `command`; several processes have their own."""
     ready: Ready | None = None
     """A path of the endpoint (as /health) or a URL; without it: the endpoint lists the model."""
     ready_deadline_s: float = Field(default=1800.0, gt=0)
@@ -108,13 +123,18 @@ class Launch(_Model):
         for name in self.processes:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
                 raise ValueError(f"{name!r} is no name for a process: letters, digits, `_`, `.` and `-`")
+        if self.log is not None and self.processes:
+            raise ValueError("`log` is that of one command: give each of the `processes` its own")
+        logs = [process.log for process in self.processes.values() if process.log is not None]
+        if twice := sorted({log for log in logs if logs.count(log) > 1}):
+            raise ValueError(f"{twice[0]!r} is the log of several processes: give each its own")
         return self
 
     def all_processes(self) -> dict[str, LaunchedProcess]:
         """Return every process by name, with what holds for all of them."""
         given = self.processes
         if self.command is not None:
-            given = {"server": LaunchedProcess(command=self.command)}
+            given = {"server": LaunchedProcess(command=self.command, log=self.log)}
         return {
             name: process.model_copy(
                 update={

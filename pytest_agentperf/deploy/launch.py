@@ -7,6 +7,7 @@ import os
 import random
 import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -17,11 +18,10 @@ from pytest_agentperf.core.redact import SECRET_MIN_CHARS, redact, redactable
 from pytest_agentperf.deploy.kept_process import KeptProcess, Start, death
 from pytest_agentperf.deploy.readiness import Readiness
 from pytest_agentperf.deploy.server import AttachedServer
-from pytest_agentperf.deploy.server_log import quoted
+from pytest_agentperf.deploy.server_log import new_file, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from pytest_agentperf.config.launch import Launch, LaunchEnvironment
     from pytest_agentperf.core.ports import BlockingClock
@@ -91,7 +91,7 @@ class LaunchedServer(AttachedServer):
                                 },
                             },
                             directory=str(self._directory / (process.directory or "")),
-                            log=self._new_log(name),
+                            log=self._new_log(name, process.log),
                             secrets=self._secrets,
                             stop_signal=self._launch.stop_signal,
                             stop_grace_s=self._launch.stop_grace_s,
@@ -178,17 +178,13 @@ class LaunchedServer(AttachedServer):
         names = sorted(port_names(texts))
         return dict(zip(names, _free_ports(len(names)), strict=True))
 
-    def _new_log(self, process: str) -> Path | None:
-        """Return a file that is not there yet: a restart overwrites nothing."""
+    def _new_log(self, process: str, wanted: str | None) -> Path | None:
         if self._logs is None:
             return None
-        folder = self._logs()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if wanted is not None:
+            return new_file(self._logs() / Path(wanted).expanduser())
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self._name}-{process}")
-        number = 1
-        while (path := folder / f"{name}-{number}.log").exists():
-            number += 1
-        return path
+        return new_file(self._logs() / f"{name}.log", numbered=True)
 
     def _wait(self, ready: Readiness, deadline_ns: int) -> None:
         """Wait until it is ready; raises EndpointError when a process ends or the time is up."""

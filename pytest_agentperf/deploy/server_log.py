@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import deque
+from itertools import chain, count
 from typing import IO, TYPE_CHECKING
 
+from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import printable
 
 if TYPE_CHECKING:
@@ -18,6 +21,27 @@ LINE_BYTES = 64 << 10
 TAIL_LINES = 40
 _TAIL_LINE_CHARS = 500
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def new_file(path: Path, *, numbered: bool = False) -> Path:
+    """Return a path like this where nothing is yet, its folder made: a restart overwrites nothing.
+
+    `numbered`: the first one has a number, too. Raises EndpointError if nothing can be written there.
+    """
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise EndpointError(
+            f"no log can be written there: {error.strerror or error}",
+            where=str(folder),
+            remedy="correct `log` of `launch:`, or the folder of the results",
+        ) from error
+    numbers = (f"{path.stem}-{number}{path.suffix}" for number in count(1 if numbered else 2))
+    names = numbers if numbered else chain([path.name], numbers)
+    return next(found for name in names if not (found := folder / name).exists())
 
 
 class ServerLog:

@@ -60,7 +60,7 @@ def test_processes_inherit_what_holds_for_all_and_keep_their_order() -> None:
             "environment": {"A": "all", "B": "all"},
             "directory": "work",
             "processes": {
-                "prefill": {"command": "a", "environment": {"B": "own"}},
+                "prefill": {"command": "a", "environment": {"B": "own"}, "log": "prefill.log"},
                 "decode": {"command": "b", "directory": "/elsewhere"},
             },
         }
@@ -69,6 +69,8 @@ def test_processes_inherit_what_holds_for_all_and_keep_their_order() -> None:
     assert list(launch.all_processes()) == ["prefill", "decode"]
     assert (prefill.environment, prefill.directory) == ({"A": "all", "B": "own"}, "work")
     assert (decode.environment, decode.directory) == ({"A": "all", "B": "all"}, "/elsewhere")
+    assert (prefill.log, decode.log) == ("prefill.log", None)
+    assert Launch.model_validate({"command": "a", "log": "a.log"}).all_processes()["server"].log == "a.log"
 
 
 def test_ports_by_name_and_braces_of_others() -> None:
@@ -105,6 +107,14 @@ def test_variables_are_looked_up_and_never_shown(monkeypatch: pytest.MonkeyPatch
         ("command: a\nstop_signal: SIGKILL", "stop_signal"),
         ("command: a\nready_deadline_s: 0", "ready_deadline_s"),
         ("processes: {a/b: {command: c}}", "no name for a process"),
+        ("command: a\nlog: ''", "give the name of a file"),
+        ("command: a\nlog: logs/", "give the name of a file"),
+        ("command: a\nlog: ../engine.log", "out of the run's folder for logs"),
+        ("log: a.log\nprocesses: {a: {command: a}}", "give each of the `processes` its own"),
+        (
+            "processes: {a: {command: a, log: x.log}, b: {command: b, log: x.log}}",
+            "the log of several processes",
+        ),
         ("comand: a", "did you mean `command`"),
     ],
 )

@@ -238,6 +238,26 @@ def test_one_that_dies_later_is_dead_and_comes_back_if_it_may(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["main-server-1.log", "main-server-2.log"]
 
 
+@pytest.mark.parametrize("log", ["engine/vllm.log", "{away}/vllm.log"])
+def test_its_log_goes_where_it_is_wanted_and_overwrites_nothing(tmp_path: Path, log: str) -> None:
+    logs, away = tmp_path / "logs", tmp_path / "away"
+    server = launched(script("serve()"), logs=logs, restart=True, log=log.format(away=away))
+    for _ in range(2):
+        server.start()
+        server.stop()
+    folder = away if "away" in log else logs / "engine"
+    assert sorted(path.name for path in folder.iterdir()) == ["vllm-2.log", "vllm.log"]
+    assert all(path.read_text().endswith("listening\n") for path in folder.iterdir())
+    assert (folder / "vllm.log").stat().st_mode & 0o077 == 0
+
+
+def test_a_log_that_cannot_be_written_is_told_before_the_server_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    server = launched(script("serve()"), logs=tmp_path, log=str(tmp_path / "file" / "engine.log"))
+    with pytest.raises(EndpointError, match=r"no log can be written there: (Not a directory|File exists)"):
+        server.start()
+
+
 def test_without_restart_a_crash_is_told_with_the_last_words() -> None:
     server = launched(script(PIDS, "tell('server')", "serve()"))
     server.start()
