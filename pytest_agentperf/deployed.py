@@ -259,7 +259,7 @@ class Deployed:
                     invalid,
                     timed_out=timed_out,
                     crashed_at=n_agents if crashed_before else None,
-                    early=early,
+                    decision=None if early is None else early.decision(tier.name),
                     confidence=numbers.confidence,
                 )
                 for tier in judged
@@ -280,13 +280,13 @@ class Deployed:
             trajectories=self._trajectories,
             failure_wait_ns=round(self.settings.ruleset.failure_wait_s * NS_PER_S),
             tool_delay_cap_ns=round(self.settings.ruleset.tool_delay_max_s * NS_PER_S),
-            begin_at=self._begin_at(kind, n_agents),
+            begin_at=self._begin_at(kind, n_agents, attempt),
             keep=NOTHING_KEPT
             if self._answer_check is None or kind in ("warmup", "accuracy")
             else self._answer_check.keep_rule(n_agents),
         )
 
-    def _begin_at(self, kind: PhaseKind, n_agents: int) -> tuple[tuple[str, int], ...]:
+    def _begin_at(self, kind: PhaseKind, n_agents: int, attempt: int) -> tuple[tuple[str, int], ...]:
         if self.settings.ruleset.agents_begin == "first_turn" or kind == "warmup":
             return ()
         speeds = [tier.output_speed_p25_tok_s for tier in self.settings.tiers.values()]
@@ -296,6 +296,7 @@ class Deployed:
             self._turn_loads(),
             output_speed_tok_s=min(speeds),
             tool_delay_max_s=self.settings.ruleset.tool_delay_max_s,
+            attempt=attempt,
         )
 
     def _follow(

@@ -10,12 +10,12 @@ from pytest_agentperf.core.verdict import InvalidReason, TierVerdict, Verdict, c
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from pytest_agentperf.core.early_stop import EarlyStop
     from pytest_agentperf.core.metrics import PhaseMetrics
     from pytest_agentperf.core.ports import Server
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.core.slo import SloTier
+    from pytest_agentperf.core.verdict import Decision
 
 SERVER_GONE_CODES = frozenset({"server_crashed", "network_failed"})
 """Reasons after which the server has to be brought back, or waited for."""
@@ -102,13 +102,13 @@ def verdict_of(
     *,
     timed_out: bool,
     crashed_at: int | None,
-    early: EarlyStop | None,
+    decision: Decision | None,
     confidence: PhaseConfidence | None = None,
 ) -> TierVerdict:
     """Return what a phase says of a tier.
 
-    `crashed_at`: the server crashed at that number of agents in an earlier attempt; `early` has the verdicts where a
-    ruleset states an error rate.
+    `crashed_at`: the server crashed at that number of agents in an earlier attempt; `decision`: what is certain, where
+    a ruleset states an error rate.
     """
     if crashed_at is not None and any(reason.code == "server_crashed" for reason in invalid):
         return TierVerdict(
@@ -117,19 +117,15 @@ def verdict_of(
             violated=("survival",),
             reason=f"the server crashed again at {crashed_at} agents",
         )
-    decision = None if early is None else early.decisions.get(tier.name)
-    judged = judge(tier, metrics, invalid=invalid, timed_out=timed_out and decision is None)
-    judged = with_errors(judged, confidence)
-    if early is None or (timed_out and decision is None):
-        return judged
-    if decision is not None and metrics is None and not invalid:
+    known = decision is not None and decision.verdict is not Verdict.INCONCLUSIVE
+    if decision is not None and known and metrics is None and not invalid:
+        # There was no window to measure in.
         return TierVerdict(
-            tier=tier.name,
-            verdict=decision.verdict,
-            violated=decision.violated,
-            reason="most agents waited for their first answers for longer than the target until the phase was cut",
+            tier=tier.name, verdict=decision.verdict, violated=decision.violated, reason=decision.reason
         )
-    return certain(judged, decision, longest=early.longest)
+    judged = judge(tier, metrics, invalid=invalid, timed_out=timed_out and not known)
+    judged = with_errors(judged, confidence)
+    return judged if decision is None else certain(judged, decision)
 
 
 def with_errors(judged: TierVerdict, confidence: PhaseConfidence | None) -> TierVerdict:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 # A queue is hopeless once so many of those in it have waited for longer than they may.
 _HOPELESS_SHARE = 0.5
+_HOPELESS = Decision(
+    Verdict.FAIL,
+    ("ttft_p95",),
+    "most agents waited for their first answers for longer than the target until the phase was cut",
+)
 
 
 class EarlyStop:
@@ -27,7 +32,7 @@ class EarlyStop:
     def __init__(self, tiers: Iterable[SloTier], rules: Ruleset, *, wanted: str | None) -> None:
         """`wanted`: the tier whose verdict ends the phase; None: those of all."""
         assert rules.error_rate is not None
-        self.decisions: dict[str, Decision] = {}
+        self._certain: dict[str, Decision] = {}
         self._tiers = tuple(tiers)
         self._wanted = {wanted} if wanted is not None else {tier.name for tier in self._tiers}
         self._rules = rules
@@ -41,8 +46,19 @@ class EarlyStop:
         self._next_look_s = rules.min_window_s
         self._ended: list[AnswersSoFar] = []
         self._next_give_up_s = 0.0
-        self.longest = False
-        """Whether the phase had the longest window there is."""
+        self._longest = False
+
+    def decision(self, tier: str) -> Decision:
+        """Return what the phase said of a tier before it ended."""
+        if tier in self._certain:
+            return self._certain[tier]
+        if self._longest:
+            reason = "too near to the target to be certain within the longest window"
+        elif self._wanted <= self._certain.keys():
+            reason = "the phase ended, certain for another tier, before it was for this one"
+        else:
+            reason = "the phase ended before it was certain of anything"
+        return Decision(Verdict.INCONCLUSIVE, reason=reason)
 
     def watch(self, state: Phase, look: Callable[[], AnswersSoFar], now_ns: int) -> None:
         """Look if it is time to, and conclude the phase if it has said what it can say."""
@@ -56,8 +72,8 @@ class EarlyStop:
             while self._next_look_s <= elapsed_s:
                 self._next_look_s *= self._rules.look_factor or 2.0
             self._decide(self._answers(look), state.open_ns, now_ns)
-            self.longest = elapsed_s >= window_max_s
-            if self._wanted <= self.decisions.keys() or self.longest:
+            self._longest = elapsed_s >= window_max_s
+            if self._wanted <= self._certain.keys() or self._longest:
                 state.conclude(now_ns)
 
     def _answers(self, look: Callable[[], AnswersSoFar]) -> AnswersSoFar:
@@ -80,14 +96,14 @@ class EarlyStop:
         )
         for tier in self._tiers:
             # What was certain once stays so: the error rate is that of all looks together.
-            if tier.name in self.decisions:
+            if tier.name in self._certain:
                 continue
             decision = decide(look, tier, self._rule)
             if decision is None:
                 continue
             if decision.verdict is Verdict.PASS and look.now_s < self._rules.pass_window_min_s:
                 continue
-            self.decisions[tier.name] = decision
+            self._certain[tier.name] = decision
 
     def _give_up(self, state: Phase, look: Callable[[], AnswersSoFar], now_ns: int) -> None:
         """End a phase whose agents wait so long for their first answers that it never comes to a steady state."""
@@ -100,7 +116,7 @@ class EarlyStop:
         hopeless = {tier.name for tier in self._tiers if _mostly_late(answers, tier, now_ns)}
         # If the phase goes on, for another tier's sake, its window decides.
         if self._wanted <= hopeless:
-            self.decisions |= dict.fromkeys(hopeless, Decision(Verdict.FAIL, ("ttft_p95",)))
+            self._certain |= dict.fromkeys(hopeless, _HOPELESS)
             state.conclude(now_ns)
 
 

@@ -126,12 +126,25 @@ class Ruleset(BaseModel):
         missing = [name for name in needed if self.error_rate is not None and getattr(self, name) is None]
         if missing:
             raise ValueError(f"with an error rate there must be {', '.join(missing)} too")
+        if self.error_rate is not None and self.search != "model":
+            # It bisects towards the limit, where nothing is certain, and has no use for INCONCLUSIVE.
+            raise ValueError("with an error rate, search must be model")
+        if self.error_rate is not None and self.phase_max_s < (longest_s := self._longest_s()):
+            raise ValueError(
+                f"with an error rate, phase_max_s must be {longest_s:g} or more: the start, "
+                "first_token_timeout_s, settle_s and window_max_s together"
+            )
         # A request that is given up ends the wait for its agent's first token, so that the window would open.
         if self.settle_max_s is not None and self.settle_max_s >= self.first_token_timeout_s:
             raise ValueError(
                 "settle_max_s must be shorter than first_token_timeout_s, or no queue is ever hopeless"
             )
         return self
+
+    def _longest_s(self) -> float:
+        """Return how long a phase can take to the end of its longest window."""
+        before_s = self.stagger_total_s + self.first_token_timeout_s + self.settle_s
+        return before_s + (self.window_max_s or 0.0)
 
 
 AA_AGENTPERF_2026_06 = Ruleset(

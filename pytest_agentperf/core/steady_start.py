@@ -37,10 +37,12 @@ def steady_starts(
     *,
     output_speed_tok_s: float,
     tool_delay_max_s: float,
+    attempt: int = 0,
 ) -> tuple[tuple[str, int], ...]:
     """Return a trajectory and a turn of it for each agent, the same ones for the same arguments.
 
-    `output_speed_tok_s` is about what the answers come at.
+    `output_speed_tok_s` is about what the answers come at. A further `attempt` has starts of its own: a phase that
+    was not certain is followed by another sample, and not by the same one.
     """
     places = sorted(
         (
@@ -55,7 +57,8 @@ def steady_starts(
         for number, turn in enumerate(loads)
     )
     ends = list(accumulate(place[3] for place in places))
-    generator = random.Random(f"steady starts {seed} {n_agents}")
+    again = f" {attempt}" if attempt else ""
+    generator = random.Random(f"steady starts {seed} {n_agents}{again}")
     offset = generator.random()
     starts: list[tuple[str, int]] = []
     index = 0

@@ -101,29 +101,25 @@ def judge(
 
 
 class Decision(NamedTuple):
-    """What is certain of a tier at a ruleset's error rate."""
+    """What is certain of a tier at a ruleset's error rate: PASS or FAIL, or INCONCLUSIVE for a reason."""
 
     verdict: Verdict
     violated: tuple[str, ...] = ()
+    reason: str | None = None
 
 
-def certain(judged: TierVerdict, decision: Decision | None, *, longest: bool) -> TierVerdict:
-    """Return the verdict at an error rate, from that of the point estimates: INCONCLUSIVE where none is certain.
-
-    `longest`: the phase had the longest window; otherwise it ended when it was certain for another tier.
-    """
+def certain(judged: TierVerdict, decision: Decision) -> TierVerdict:
+    """Return the verdict at an error rate, from that of the point estimates, which stay beside it."""
     if judged.verdict is Verdict.INVALID:
         return judged
-    if decision is None:
-        return judged.model_copy(
-            update={
-                "verdict": Verdict.INCONCLUSIVE,
-                "reason": "too near to the target to be certain within the longest window"
-                if longest
-                else "the phase ended, certain for another tier, before it was for this one",
-            }
-        )
-    return judged.model_copy(update={"verdict": decision.verdict, "violated": decision.violated})
+    open_ = decision.verdict is Verdict.INCONCLUSIVE
+    return judged.model_copy(
+        update={
+            "verdict": decision.verdict,
+            "violated": judged.violated if open_ else decision.violated,
+            "reason": decision.reason,
+        }
+    )
 
 
 def binding_constraint(verdict: TierVerdict) -> str | None:

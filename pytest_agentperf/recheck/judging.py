@@ -40,8 +40,11 @@ def check_verdicts(
         if target is None:
             wrong.append(f"{told['tier']} is no tier of the edition")
             continue
-        verdict, violated, margins = verdict_of(phase, numbers, target, crashed_before)
         certain = entry["ruleset"].get("error_rate") is not None
+        # What was certain before the time was up stays so.
+        timed_out = phase["timed_out"] and not (certain and told["verdict"] in ("PASS", "FAIL"))
+        judged = {**phase, "timed_out": timed_out}
+        verdict, violated, margins = verdict_of(judged, numbers, target, crashed_before)
         if certain and numbers is None and not phase["invalid"] and told["verdict"] == "FAIL":
             # First answers that took so long that no steady state came: there is no window then.
             verdict, violated, margins = "FAIL", ["ttft_p95"], {}
@@ -169,8 +172,9 @@ def check_search(
             )
             for tier in entry["tiers"]:
                 if tier["deployment"] == name and tier["complete"]:
+                    heard = [_heard(p, wanted_by.get((p["phase"], p["attempt"]))) for p in phases]
                     text = f"{tier['agents']} agents lie between what passed and what failed"
-                    found.tell("capacity", tier["tier"]["name"], model_problems(tier, phases), text)
+                    found.tell("capacity", tier["tier"]["name"], model_problems(tier, heard), text)
             continue
         paths: dict[str, Path | Gate]
         if gates:
@@ -190,6 +194,12 @@ def check_search(
                 found.tell("gate", tier["tier"]["name"], path.problems(tier), text)
             elif path is not None:
                 _check_outcome(tier, path, found)
+
+
+def _heard(phase: Phase, asking: str | None) -> Phase:
+    """Return a phase with the verdicts that count: it ended as soon as it was certain for the tier that asked."""
+    heard = [v for v in phase["verdicts"] if v["verdict"] != "INCONCLUSIVE" or asking in (None, v["tier"])]
+    return {**phase, "verdicts": heard}
 
 
 def _follow(
@@ -215,6 +225,8 @@ def _follow(
         codes = {reason["code"] for reason in phase["invalid"]}
         for verdict in phase["verdicts"]:
             path = paths.get(verdict["tier"])
+            if verdict["verdict"] == "INCONCLUSIVE" and wants.get(verdict["tier"]) != (n, kind):
+                continue  # it ended before it was certain for this tier too
             if isinstance(path, Gate):
                 path.take(n, verdict)
             elif path is not None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 RULES: dict[str, Any] = {
     "error_rate": 0.01,
+    "search": "model",
     "agents_begin": "steady_state",
     "settle_s": 2.0,
     "min_window_s": 20.0,
@@ -82,6 +83,16 @@ def test_the_window_never_opens_before_every_agent_has_its_context_in_the_cache(
     begun = records["ordinal"] == 0
     first = [records["t_first_ns"][begun & (records["agent"] == agent)].min() for agent in range(12)]
     assert result.window_open_ns == max(first) + 2_000_000_000
+
+
+def test_a_phase_after_one_that_was_not_certain_begins_elsewhere() -> None:
+    """And the first one where every run with this seed does."""
+    with virtual_run(settings_for(SPEED_BOUND, nonce="0", **RULES), Watch()) as run:
+        deployed = run._opened("all")
+        first, again, second = (deployed.spec("gate", 12, 1, attempt).begin_at for attempt in (0, 0, 1))
+    assert len(first) == len(second) == 12
+    assert first == again
+    assert first != second
 
 
 def test_a_queue_without_hope_is_cut_before_the_steady_state() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_agentperf.core.model_search import ModelSearch, Point, crossing
+from pytest_agentperf.core.model_search import _UNKNOWN_ERROR, ModelSearch, Point, _point, crossing
 from pytest_agentperf.core.search import Probe, SearchRules, Status
 from pytest_agentperf.core.verdict import TierVerdict, Verdict
 
@@ -170,3 +170,54 @@ def test_noise_that_rises_is_pooled() -> None:
     found = crossing(points, floor=1)
     assert found is not None
     assert 110 <= found <= 120
+
+
+def margins(speed: float | None, ttft: float | None, **changes: Any) -> TierVerdict:
+    errors = {"speed_log_error": 0.01, "ttft_log_error": 0.1}
+    values = {"tier": "t", "verdict": PASS, "speed_margin": speed, "ttft_margin": ttft} | errors | changes
+    return TierVerdict(**values)
+
+
+def test_a_probe_is_a_point_of_logarithms_with_their_errors() -> None:
+    point = _point(8, margins(0.5, 0.75))
+    assert point is not None
+    assert point.n_agents == 8
+    assert point.logs == pytest.approx((math.log(1.5), math.log(4)))
+    assert point.errors == (0.01, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("speed", "ttft"), [(None, 0.5), (0.5, None), (-1.0, 0.5), (0.5, 1.0)], ids=["-s", "-t", "s0", "t0"]
+)
+def test_a_margin_without_a_logarithm_makes_no_point(speed: float | None, ttft: float | None) -> None:
+    assert _point(8, margins(speed, ttft)) is None
+
+
+def test_an_unknown_error_is_not_none_at_all() -> None:
+    """Or the one point of which nothing is known would weigh more than all others."""
+    point = _point(8, margins(0.5, 0.75, speed_log_error=None, ttft_log_error=None))
+    assert point is not None
+    assert point.errors == (_UNKNOWN_ERROR, _UNKNOWN_ERROR) == (0.1, 0.1)
+    exact = _point(8, margins(0.5, 0.75, speed_log_error=0.0))
+    assert exact is not None
+    assert exact.errors == (0.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("violated", "logs"),
+    [
+        (("output_speed_p25",), (0.0, math.log(4))),
+        (("ttft_p95",), (math.log(1.5), 0.0)),
+        (("output_speed_p25", "ttft_p95"), (0.0, 0.0)),
+    ],
+)
+def test_what_certainly_violates_its_target_is_on_the_bad_side(
+    violated: tuple[str, ...], logs: tuple[float, float]
+) -> None:
+    """Also where the answers that have ended say otherwise, as those still waiting are not among them."""
+    point = _point(8, margins(0.5, 0.75, verdict=FAIL, violated=violated))
+    assert point is not None
+    assert point.logs == pytest.approx(logs)
+    worse = _point(8, margins(-0.5, -3.0, verdict=FAIL, violated=violated))
+    assert worse is not None
+    assert worse.logs == pytest.approx((-math.log(2), -math.log(4)))

@@ -121,13 +121,37 @@ def test_an_unknown_ruleset_lists_those_there_are() -> None:
     assert caught.value.remedy == "one of: " + ", ".join(RULESETS)
 
 
+AT_AN_ERROR_RATE = {
+    "error_rate": 0.01,
+    "search": "model",
+    "window_max_s": 60.0,
+    "look_factor": 1.5,
+    "correlation_s": 1.0,
+    "answer_horizon_s": 60.0,
+}
+
+
 @pytest.mark.parametrize("missing", ["window_max_s", "look_factor", "correlation_s", "answer_horizon_s"])
 def test_an_error_rate_needs_to_know_when_to_look(missing: str) -> None:
-    rules = {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}
-    rules["answer_horizon_s"] = 60.0
+    rules = dict(AT_AN_ERROR_RATE)
     del rules[missing]
     with pytest.raises(ConfigError, match=missing):
         apply_overrides(DEMO_1, rules, reason="x")
+
+
+def test_an_error_rate_needs_a_search_that_knows_inconclusive() -> None:
+    apply_overrides(DEMO_1, AT_AN_ERROR_RATE, reason="x")
+    with pytest.raises(ConfigError, match="with an error rate, search must be model"):
+        apply_overrides(DEMO_1, AT_AN_ERROR_RATE | {"search": "ramp-bisect"}, reason="x")
+    assert apply_overrides(CI_1, {"search": "ramp-bisect", "error_rate": None}, reason="x")
+
+
+def test_a_phase_at_an_error_rate_has_time_for_its_longest_window() -> None:
+    """Up to 0.5 s until the last start, 60 s to its first token, 0.3 s and the window."""
+    apply_overrides(DEMO_1, AT_AN_ERROR_RATE | {"phase_max_s": 120.8}, reason="x")
+    with pytest.raises(ConfigError, match=r"phase_max_s must be 120\.8 or more"):
+        apply_overrides(DEMO_1, AT_AN_ERROR_RATE | {"phase_max_s": 120.7}, reason="x")
+    apply_overrides(DEMO_1, {"phase_max_s": 1.0}, reason="x")
 
 
 @pytest.mark.parametrize("id_", ["ci/1", "nightly/1"])

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_agentperf.core.sequential import Look, SequentialRule, boundary, decide, two_way_variance
 from pytest_agentperf.core.slo import SloTier
-from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.core.verdict import Decision, Verdict
 
 Array = npt.NDArray[Any]
 
@@ -108,7 +108,7 @@ def test_first_tokens_that_never_come_are_late_once_their_target_has_passed() ->
     sent = np.linspace(0, 1_000, n)
     clusters = np.arange(n) % 100
     waiting = Look(sent, clusters, np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, dtype=bool), 1_005.0)
-    assert decide(waiting, TIER, RULE) == (Verdict.FAIL, ("ttft_p95",))
+    assert decide(waiting, TIER, RULE) == Decision(Verdict.FAIL, ("ttft_p95",))
 
 
 def test_few_trajectories_decide_nothing() -> None:

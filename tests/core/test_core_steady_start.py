@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,8 @@ TURNS = {
 }
 
 
-def starts(seed: int, n_agents: int, **changes: float) -> tuple[tuple[str, int], ...]:
-    rules = {"output_speed_tok_s": 20.0, "tool_delay_max_s": 5.0} | changes
+def starts(seed: int, n_agents: int, **changes: Any) -> tuple[tuple[str, int], ...]:
+    rules: dict[str, Any] = {"output_speed_tok_s": 20.0, "tool_delay_max_s": 5.0} | changes
     return steady_starts(seed, n_agents, TURNS, **rules)
 
 
@@ -35,6 +36,12 @@ def test_every_start_is_a_turn_and_seeds_repeat(seed: int, n_agents: int) -> Non
 
 def test_seeds_differ() -> None:
     assert starts(1, 50) != starts(2, 50)
+
+
+def test_attempts_differ_and_the_first_is_the_seeds() -> None:
+    found = [starts(1, 50), *(starts(1, 50, attempt=attempt) for attempt in (0, 1, 2))]
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
 def test_turns_are_met_in_proportion_to_how_long_they_last() -> None:

@@ -17,14 +17,17 @@ from load_support import DEMO_SET, EVENTS, MS, NS_PER_S, WAIT_S, answering, chun
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.core.answers_so_far import AnswersSoFar, UnderWay
 from pytest_agentperf.core.assignment import isolation_prefix
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
-from pytest_agentperf.core.phase import Phase, PhaseSpec, Stage, StopRule
+from pytest_agentperf.core.phase import Completion, Phase, PhaseEvents, PhaseSpec, Stage, StopRule
+from pytest_agentperf.core.records import ColumnsBuilder
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.core.trajectory import Trajectory, Turn
 from pytest_agentperf.encoding import EncodedDataset
-from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.pool import LocalPool, _Worker
 from pytest_agentperf.load.segment_writer import SegmentWriter
+from pytest_agentperf.load.worker import events_to_wire
 from pytest_agentperf.sim.faults import FaultRates
 from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.worker import WorkerConfig
@@ -271,6 +274,53 @@ def test_more_agents_than_the_limits_carry_are_refused_before_anything_is_sent(
         assert set(pool.stop_phase()["agent"]) <= set(range(4))
 
 
+class _Scripted:
+    """A worker's channel that answers each look with frames written down before."""
+
+    def __init__(self, number: int, pool: LocalPool, *answers: list[tuple[Any, ...]]) -> None:
+        self._number, self._pool, self._answers = number, pool, list(answers)
+
+    def send(self, frame: tuple[Any, ...]) -> None:
+        assert frame == ("look",)
+        for answer in self._answers.pop(0):
+            self._pool._frames.put((self._number, answer))
+
+
+def news(agent: int, **changes: Any) -> tuple[Any, ...]:
+    done = [Completion(agent, 1)]
+    return ("events", events_to_wire(PhaseEvents(completions=done, tokens=10, **changes)))
+
+
+def seen(agent: int) -> tuple[Any, ...]:
+    one = AnswersSoFar.of(ColumnsBuilder().finish(), [UnderWay(agent, 0, 1, None)])
+    return ("look", one.to_wire())
+
+
+def test_news_that_comes_while_a_look_is_waited_for_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = sized(monkeypatch, workers=2, cores=3, rate=1.0)
+    first = _Scripted(0, pool, [news(0, in_flight=3), seen(0)], [seen(2), news(2, in_flight=1)])
+    second = _Scripted(
+        1, pool, [seen(1), news(1, in_flight=4)], [news(3, in_flight=2, drained=True), seen(3)]
+    )
+    pool._workers = [_Worker(0, None, first), _Worker(1, None, second)]
+    assert pool.look().agent.tolist() == [0, 1]
+    # A look straight after it, before anybody has polled: the order of one worker's news stays.
+    assert pool.look().agent.tolist() == [2, 3]
+    events = pool.poll(0.0)
+    assert sorted(done.agent for done in events.completions) == [0, 1, 2, 3]
+    assert (events.tokens, events.in_flight, events.drained) == (40, 3, False)
+    assert pool.poll(0.0).completions == []
+
+
+def test_news_of_a_phase_before_is_none_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = sized(monkeypatch, workers=1, cores=3, rate=1.0)
+    pool._workers = [_Worker(0, None, _Scripted(0, pool, [news(0), seen(0)]), {"descriptors": 1_000})]
+    pool.look()
+    monkeypatch.setattr(LocalPool, "_send", lambda pool, worker, frame: None)
+    pool.start_phase(spec(1))
+    assert pool.poll(0.0).completions == []
+
+
 def asked_in_one_phase(pool: LocalPool) -> tuple[RawServer, RawServer]:
     """Run five agents against an endpoint for each of two workers."""
     answer = answering(chunked(EVENTS))
@@ -452,7 +502,7 @@ def test_closing_ends_the_workers_at_once(server: SimServer, running: bool) -> N
 CONTROLLER = """
 import json, sys, time
 from pytest_agentperf.core.phase import PhaseSpec
-from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.pool import LocalPool, _Worker
 config, spec = json.loads(sys.stdin.readline())
 spec["trajectories"] = tuple(spec["trajectories"])
 pool = LocalPool(config, workers=2)

@@ -56,9 +56,9 @@ class _Stored(Watch):
 
 
 CERTAIN: dict[str, Any] = {
-    "error_rate": 0.01, "agents_begin": "steady_state", "settle_s": 2.0, "min_window_s": 20.0, "window_max_s": 100.0,
-    "look_factor": 1.25, "correlation_s": 1.0, "answer_horizon_s": 60.0, "drain_max_s": 1.0, "min_trajectories": 1,
-    "min_trajectories_per_agent": 0,
+    "error_rate": 0.01, "search": "model", "agents_begin": "steady_state", "settle_s": 2.0, "min_window_s": 20.0,
+    "window_max_s": 100.0, "look_factor": 1.25, "correlation_s": 1.0, "answer_horizon_s": 60.0, "drain_max_s": 1.0,
+    "min_trajectories": 1, "min_trajectories_per_agent": 0,
 }  # fmt: skip
 
 
@@ -86,14 +86,24 @@ def rehearsed_bundle(folder: Path, *, gate: GateTarget | None = None, **override
     return path
 
 
-def test_a_rehearsal_with_tool_delays_and_many_trajectories_holds(tmp_path: Path) -> None:
-    assert failed(rehearsed_bundle(tmp_path / "run")) == {}
+@pytest.fixture(scope="module")
+def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return rehearsed_bundle(tmp_path_factory.mktemp("plain") / "run")
 
 
-def test_phases_that_end_once_verdicts_are_certain_hold(tmp_path: Path) -> None:
-    path = rehearsed_bundle(tmp_path / "run", **CERTAIN)
-    assert failed(path) == {}
-    told = {one.check: one.text for one in findings(path) if one.status == "not checkable"}
+def test_a_rehearsal_with_tool_delays_and_many_trajectories_holds(plain_bundle: Path) -> None:
+    assert failed(plain_bundle) == {}
+
+
+@pytest.fixture(scope="module")
+def certain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search whose phases end once verdicts are certain, its probes chosen by a model."""
+    return rehearsed_bundle(tmp_path_factory.mktemp("certain") / "run", **CERTAIN)
+
+
+def test_phases_that_end_once_verdicts_are_certain_hold(certain_bundle: Path) -> None:
+    assert failed(certain_bundle) == {}
+    told = {one.check: one.text for one in findings(certain_bundle) if one.status == "not checkable"}
     assert {"window", "certainty"} <= told.keys()
 
 
@@ -108,17 +118,17 @@ def test_a_gate_holds_and_a_forged_answer_does_not(tmp_path: Path) -> None:
         assert "gate" in failed(forgery.write(tmp_path / "forged.tar.gz"))
 
 
-def test_the_answer_of_a_model_holds_within_its_bounds_and_not_beyond(tmp_path: Path) -> None:
-    path = rehearsed_bundle(tmp_path / "run", search="model", **CERTAIN)
-    assert failed(path) == {}
-    tier = Forgery(path).entry["tiers"][0]
+def test_the_answer_of_a_model_holds_within_its_bounds_and_not_beyond(
+    certain_bundle: Path, tmp_path: Path
+) -> None:
+    tier = Forgery(certain_bundle).entry["tiers"][0]
     for change in (
         {"agents": tier["failed_min"]},
         {"passed_max": tier["passed_max"] + 1},
         {"at_least": True},
         {"interval": {"low": 0, "high": 0, "level": 0.95}},
     ):
-        forgery = Forgery(path)
+        forgery = Forgery(certain_bundle)
         forgery.entry["tiers"][0] |= change
         assert "capacity" in failed(forgery.write(tmp_path / "forged.tar.gz"))
 
@@ -149,11 +159,10 @@ def test_a_defect_in_the_search_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert {"search", "capacity"} & failed(rehearsed_bundle(tmp_path / "run")).keys()
 
 
-def test_forged_counters_of_the_server_are_found(tmp_path: Path) -> None:
+def test_forged_counters_of_the_server_are_found(plain_bundle: Path, tmp_path: Path) -> None:
     """In virtual time readings lie at the same places every time, some of them in every window."""
-    path = rehearsed_bundle(tmp_path / "run")
     for figure in ("cache_hit_share", "generation_tokens_per_s", "running_mean", "waiting_max"):
-        forgery = Forgery(path)
+        forgery = Forgery(plain_bundle)
         told = next(
             p["server"] for p in forgery.entry["phases"] if p["server"] and p["server"][figure] is not None
         )
