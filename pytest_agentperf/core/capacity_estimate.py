@@ -71,7 +71,8 @@ def capacity_estimate(
         return None, "a gate asks whether one number of agents passes, not for the capacity"
     if tier.agents is None or tier.failed_min is None or not tier.agents:
         return None, "the search found no number that passes and one that fails"
-    if tier.interval is not None:
+    # What probes bracket has no confidence of its own; their scatter has.
+    if tier.interval is not None and tier.interval.method == "model":
         found_by_search = CapacityEstimate(
             agents=tier.agents,
             low=tier.interval.low or None,

@@ -16,6 +16,7 @@ from pytest_agentperf.core.capacity_estimate import (
     metric,
     probe_error,
 )
+from pytest_agentperf.core.search import CapacityInterval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,11 +76,17 @@ class TierComparison(_Model):
     other_estimate: CapacityEstimate | None = None
     no_estimate: tuple[str, ...] = ()
     """Why a capacity has none."""
+    base_interval: CapacityInterval | None = None
+    other_interval: CapacityInterval | None = None
+    """As the results state them; `capacity` does not rest on what probes bracket."""
     equal_load: tuple[EqualLoad, ...] = ()
 
 
-def weaknesses(base: Entry, other: Entry) -> list[str]:
-    """Return what makes a comparison of two entries weak, though not meaningless."""
+def weaknesses(base: Entry, other: Entry, *, common: bool = True) -> list[str]:
+    """Return what makes a comparison of two entries weak, though not meaningless.
+
+    `common`: also what keeps both alike from being compared with official results.
+    """
     found = []
     if base.ruleset.id != other.ruleset.id:
         found.append(f"rulesets differ: {base.ruleset.id} and {other.ruleset.id}")
@@ -93,6 +100,12 @@ def weaknesses(base: Entry, other: Entry) -> list[str]:
     for name, entry in (("base", base), ("other", other)):
         found += [f"the {name} is invalid: {reason}" for reason in entry.valid.reasons]
         found += [f"the {name} is incomplete: {reason}" for reason in entry.complete.reasons]
+    shared = [reason for reason in base.comparable.reasons if reason in other.comparable.reasons]
+    if common:
+        found += [f"neither is comparable: {reason}" for reason in shared]
+    for name, entry in (("base", base), ("other", other)):
+        own = [reason for reason in entry.comparable.reasons if reason not in shared]
+        found += [f"the {name} is not comparable: {reason}" for reason in own]
     if base.digests.software != other.digests.software:
         found.append("other versions of this package measured them")
     return found
@@ -157,6 +170,8 @@ def _tier(base: Entry, mine: TierResult, other: Entry, tier: TierResult) -> Tier
             f"{name}: {why}" for name, why in (("base", why_first), ("other", why_second)) if why
         ),
         equal_load=tuple(_equal_loads(base, mine, other, tier)),
+        base_interval=mine.interval,
+        other_interval=tier.interval,
     )
 
 

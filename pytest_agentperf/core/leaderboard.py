@@ -87,7 +87,9 @@ class TierResult(_Model):
     """
     agents: int | None
     interval: CapacityInterval | None = None
-    """Between which numbers the capacity lies with that confidence; None where the search does not say."""
+    """Between which numbers the capacity lies, and how that is known."""
+    interval_reason: str | None = None
+    """Why there is no interval, or none on one side."""
     at_least: bool
     complete: bool
     confirmed: bool

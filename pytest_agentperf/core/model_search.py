@@ -192,6 +192,7 @@ class _TierModel:
             low=max(0, min(agents - 1, math.floor(found[cut]))),
             high=max(agents + 1, math.ceil(found[-1 - cut])),
             level=LEVEL,
+            method="model",
         )
 
 

@@ -47,13 +47,17 @@ class Status(StrEnum):
 
 
 class CapacityInterval(BaseModel):
-    """Between which numbers of agents a capacity lies, with that confidence."""
+    """Between which numbers of agents a capacity lies; None where nothing bounds it on that side."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    low: int
-    high: int
+    low: int | None
+    high: int | None
     level: float
+    """`model`: the confidence that the capacity lies inside. `probes`: that of each probe's own intervals."""
+    method: Literal["model", "probes"] = "model"
+    """`model`: where the modelled margins cross zero. `probes`: from the largest number of agents that passed for sure
+    to the smallest that failed for sure, by the confidence intervals inside these probes."""
 
 
 @dataclass(frozen=True, slots=True)

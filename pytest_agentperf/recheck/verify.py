@@ -14,6 +14,7 @@ from pytest_agentperf.recheck.course import Assignment, Course, rules_of
 from pytest_agentperf.recheck.findings import Finding, Findings, differs, same
 from pytest_agentperf.recheck.numbers import Records, phase_metrics
 from pytest_agentperf.recheck.power import energy_problems
+from pytest_agentperf.recheck.spread import confidence_problems, interval_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,10 +27,6 @@ _UNSEEN = (
     (
         "token counts",
         "the texts of answers are kept nowhere: what was recounted during the run is all there is",
-    ),
-    (
-        "confidence intervals",
-        "they come from resampling at random; percentiles and verdicts do not rest on them",
     ),
     ("uncertainty of energy", "it is held against its limit, and not recomputed"),
     ("clocks, network and what the server really ran", "an archive cannot show them; see docs/evidence.md"),
@@ -123,6 +120,12 @@ class _Verification:
             where = str(tier.get("tier", {}).get("name"))
             with found.guarded("tier", where):
                 judging.check_tier(tier, entry, self.numbers, found)
+            with found.guarded("interval", where):
+                own = [p for p in entry["phases"] if p["deployment"] == tier["deployment"]]
+                wrong = interval_problems(tier, own, entry["ruleset"])
+                found.tell(
+                    "interval", where, wrong, tier["interval_reason"] or "as its probes bracket the capacity"
+                )
             with found.guarded("accuracy", where):
                 judging.check_accuracy(tier, entry, found)
         with found.guarded("flags", "run"):
@@ -199,6 +202,9 @@ class _Verification:
                 breakdown_problems(records, *window, phase["breakdown"], targets) if phase["verdicts"] else []
             )
             found.tell("breakdown", where, wrong, f"{len(phase['breakdown'])} kinds of requests")
+        with found.guarded("confidence", where):
+            wrong = confidence_problems(records, phase, self.numbers[key], entry["ruleset"])
+            found.tell("confidence", where, wrong, "as trajectories resampled anew give them")
         with found.guarded("energy", where):
             self._energy(phase, where)
         with found.guarded("server metrics", where):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.results.compared import ratio_text
-from pytest_agentperf.results.tables import render
+from pytest_agentperf.results.tables import interval_text, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_agentperf.core.comparison import TierComparison
+    from pytest_agentperf.core.search import CapacityInterval
     from pytest_agentperf.results.compared import Comparison, Pair
 
 TIER_HEAD = (
@@ -37,14 +38,20 @@ def tier_cells(tier: TierComparison) -> list[str]:
     verdict = "refused" if tier.refused else tier.capacity.change if tier.capacity else "no interval"
     return [
         tier.tier,
-        "–" if tier.base_agents is None else f"{tier.base_agents:,}",
-        "–" if tier.other_agents is None else f"{tier.other_agents:,}",
+        _agents(tier.base_agents, tier.base_interval),
+        _agents(tier.other_agents, tier.other_interval),
         ratio_text(tier.published),
         ratio_text(tier.capacity),
         verdict,
         ratio_text(tier.per_accelerator),
         ratio_text(tier.per_mw),
     ]
+
+
+def _agents(agents: int | None, interval: CapacityInterval | None) -> str:
+    if agents is None:
+        return "–"
+    return f"{agents:,}" if interval is None else f"{agents:,} ({interval_text(interval)})"
 
 
 def load_rows(pair: Pair) -> list[list[str]]:

@@ -70,6 +70,9 @@ def properties(entry: Entry, tier: TierResult, *, verdict: str) -> dict[str, Sca
         "token_verification": entry.token_verification.status,
         "accuracy": tier.accuracy.status,
     }
+    if tier.interval is not None:
+        found["agents_low"], found["agents_high"] = tier.interval.low, tier.interval.high
+        found["agents_interval"] = tier.interval.method
     if tier.gate is not None:
         found["gate_baseline_agents"] = tier.gate.target.baseline_agents
         found["gate_tolerance"] = tier.gate.target.tolerance

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.gate import GateResult
     from pytest_agentperf.core.leaderboard import Entry, PhaseResult, TierResult
+    from pytest_agentperf.core.search import CapacityInterval
 
 _CONSTRAINTS = {
     "output_speed_p25": "output speed (P25)",
@@ -45,7 +46,7 @@ def render(rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:
 
 
 def _numeric(rows: Sequence[Sequence[str]], column: int) -> bool:
-    return all(row[column][:1].isdigit() or row[column][:1] in "–≥∞≤" for row in rows[1:])
+    return all(row[column][:1].isdigit() or row[column][:1] in "–≥∞≤?" for row in rows[1:])
 
 
 def verdict_table(tier: TierResult, phases: Iterable[PhaseResult]) -> str:
@@ -102,6 +103,7 @@ def explanation(tier: TierResult, phases: Sequence[PhaseResult]) -> list[str]:
     if tier.binding_constraint is not None and tier.failed_min is not None:
         what = _CONSTRAINTS.get(tier.binding_constraint, tier.binding_constraint)
         lines.append(f"  binding constraint: {what}, violated at {tier.failed_min} agents")
+    lines += [f"  {text}" for text in interval_lines(tier)]
     lines += [f"  {text}" for text in decision_lines(tier, phases)]
     lines += [f"  {text}" for text in accuracy_lines(tier)]
     if tier.gate is not None:
@@ -160,11 +162,38 @@ def agents_text(tier: TierResult) -> str:
     )
 
 
+def interval_text(interval: CapacityInterval | None) -> str:
+    """Return between which numbers a capacity lies, `?` where nothing bounds it."""
+    if interval is None:
+        return "–"
+    low, high = ("?" if end is None else f"{end:,}" for end in (interval.low, interval.high))
+    return f"{low}–{high}"
+
+
+def interval_lines(tier: TierResult) -> list[str]:
+    """Return what that interval is, and why it is open or not there."""
+    found, lines = tier.interval, []
+    if found is not None and found.method == "model":
+        lines.append(f"capacity {interval_text(found)} agents, at {found.level:.0%} by a model of the probes")
+    elif found is not None:
+        parts = [
+            f"{end:,} agents surely {what}"
+            for end, what in ((found.low, "pass"), (found.high, "fail"))
+            if end is not None
+        ]
+        lines.append(
+            f"capacity {interval_text(found)}: {', '.join(parts)} (each probe's own {found.level:.0%} intervals)"
+        )
+    if tier.interval_reason is not None and tier.agents is not None and tier.gate is None:
+        lines.append(f"capacity's interval: {tier.interval_reason}")
+    return lines
+
+
 def summary_table(entries: Iterable[Entry]) -> str:
     """Return one row per system and tier."""
     rows = [
-        ["system", "tier", "SLO", "agents", "expected", "speed P25", "TTFT P95", "tok/s", "per accel.", "W/accel.",
-         "agents/MW"]
+        ["system", "tier", "SLO", "agents", "expected", "interval", "speed P25", "TTFT P95", "tok/s", "per accel.",
+         "W/accel.", "agents/MW"]
     ]  # fmt: skip
     for entry in entries:
         for tier in entry.tiers:
@@ -179,6 +208,7 @@ def summary_table(entries: Iterable[Entry]) -> str:
                     f"{tier.tier.output_speed_p25_tok_s:g} tok/s, {tier.tier.ttft_p95_s:g} s",
                     agents,
                     "–" if tier.expected_agents is None else str(tier.expected_agents),
+                    interval_text(tier.interval),
                     number(m.output_speed_p25_tok_s) if m else "–",
                     f"{number(m.ttft_p95_s, 2)} s" if m else "–",
                     number(m.throughput_tok_s) if m else "–",

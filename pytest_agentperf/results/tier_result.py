@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.core.bracket import capacity_bracket
 from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.leaderboard import TierResult
 from pytest_agentperf.core.search import Status
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.leaderboard import PhaseResult
-    from pytest_agentperf.core.search import TierOutcome
+    from pytest_agentperf.core.search import CapacityInterval, TierOutcome
 
 
 def tier_result(
@@ -48,12 +49,14 @@ def tier_result(
     if complete:
         found = Verdict.PASS if outcome.gate is None else outcome.gate.verdict
         verdict = Verdict.INVALID if refused or outcome.status is Status.INVALID else found
+    interval, interval_reason = _interval(settings, tier, outcome, phases, refused=refused)
     return TierResult(
         tier=settings.tiers[tier],
         deployment=deployment,
         verdict=verdict,
         agents=agents,
-        interval=outcome.interval,
+        interval=interval,
+        interval_reason=interval_reason,
         at_least=outcome.at_least,
         complete=complete,
         confirmed=outcome.confirmed,
@@ -93,6 +96,21 @@ def tier_result(
             update={"lost_where": lost_where(failing, tier, settings.baseline_breakdown.get(tier, ()))}
         ),
         accuracy=accuracy,
+    )
+
+
+def _interval(
+    settings: RunSettings, tier: str, outcome: TierOutcome, phases: Sequence[PhaseResult], *, refused: bool
+) -> tuple[CapacityInterval | None, str | None]:
+    """Return between which numbers the capacity lies: as a model of the probes says, else by the probes themselves."""
+    if outcome.gate is not None:
+        return None, "a gate asks whether one number of agents passes, not for the capacity"
+    if refused or outcome.agents is None:
+        return None, "no capacity is stated"
+    if outcome.interval is not None:
+        return outcome.interval, None
+    return capacity_bracket(
+        settings.tiers[tier], phases, agents=outcome.agents, error_rate=settings.ruleset.error_rate
     )
 
 

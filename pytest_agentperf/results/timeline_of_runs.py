@@ -116,11 +116,11 @@ def _moment(path: Path, entry: Entry, tier: TierResult, earlier: list[Entry]) ->
         weak = before.simulated != entry.simulated or before.ruleset.id != entry.ruleset.id
         if found.refused or weak:
             change = "not comparable with the one before"
-            remarks = [*found.refused, *weaknesses(before, entry)]
+            remarks = [*found.refused, *weaknesses(before, entry, common=False)]
             continue
         against, ratio = before.measured_utc, found.capacity or found.published
         change = found.capacity.change if found.capacity else "no interval"
-        remarks = [*found.no_estimate, *weaknesses(before, entry)]
+        remarks = [*found.no_estimate, *weaknesses(before, entry, common=False)]
         break
     return Moment(
         measured_utc=entry.measured_utc or "",

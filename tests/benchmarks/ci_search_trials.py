@@ -8,6 +8,7 @@ The engines are those of `gate_trials.py`; `--start` is the last known capacity,
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -48,7 +49,8 @@ def main() -> int:
             near += result.agents is not None and abs(result.agents / capacity - 1) <= NEAR
             if result.interval is not None:
                 intervals += 1
-                covered += result.interval.low <= capacity <= result.interval.high
+                ends = result.interval.low, result.interval.high
+                covered += (ends[0] or 0) <= capacity <= (math.inf if ends[1] is None else ends[1])
         cost_s = statistics.median(costs)
         print(
             f"{name:6} {args.ruleset:10} from {args.start}: {near} of {args.trials} within {NEAR:.0%} of {capacity}, "

@@ -90,7 +90,10 @@ def test_what_does_not_compare_is_refused(before: list[Entry]) -> None:
 
 def test_what_compares_weakly_is_flagged(before: list[Entry]) -> None:
     entry = before[0]
-    assert weaknesses(entry, before[1]) == []
+    shared = ["neither is comparable: " + reason for reason in entry.comparable.reasons]
+    assert weaknesses(entry, before[1]) == shared
+    assert weaknesses(entry, before[1], common=False) == []
+    assert any("a model answered" in text for text in shared)
     rules = entry.ruleset
     for other, says in (
         (changed(entry, ruleset=rules.model_copy(update={"id": "x/1"})), "rulesets differ"),
@@ -101,6 +104,11 @@ def test_what_compares_weakly_is_flagged(before: list[Entry]) -> None:
         (changed(entry, simulated=False), "one was measured, the other simulated"),
         (changed(entry, valid=Flag(value=False, reasons=("why",))), "the other is invalid: why"),
         (changed(entry, complete=Flag(value=False, reasons=("why",))), "the other is incomplete: why"),
+        (
+            changed(entry, comparable=Flag(value=False, reasons=("forced", *entry.comparable.reasons))),
+            "the other is not comparable: forced",
+        ),
+        (changed(entry, comparable=Flag(value=True)), "the base is not comparable: "),
     ):
         assert any(text.startswith(says) for text in weaknesses(entry, other)), says
 

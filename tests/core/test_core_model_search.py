@@ -84,7 +84,11 @@ def test_too_near_for_a_verdict_ends_the_search_with_the_models_answer() -> None
     assert outcome.agents is not None
     assert abs(outcome.agents - 166.5) <= 5
     assert outcome.interval is not None
-    assert outcome.interval.low <= 166.5 <= outcome.interval.high
+    assert outcome.interval.method == "model"
+    low, high = outcome.interval.low, outcome.interval.high
+    assert low is not None
+    assert high is not None
+    assert low <= 166.5 <= high
 
 
 def test_no_limit_up_to_the_largest_number_is_at_least() -> None:
@@ -147,6 +151,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         run(state, answer)
         interval = state.outcome("t").interval
         if interval is not None:
+            assert interval.low is not None
+            assert interval.high is not None
             trials += 1
             covered += interval.low <= 200.5 <= interval.high + 1
     assert trials > 60

@@ -14,7 +14,7 @@ from forging import Forgery, failed, findings
 from virtual_system import SHAPES, Watch, demo_set, settings_for
 
 import pytest_agentperf.recheck
-from pytest_agentperf.core import device_energy, metrics, search
+from pytest_agentperf.core import confidence, device_energy, metrics, search
 from pytest_agentperf.core.gate import GateTarget
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
 from pytest_agentperf.rehearsal import rehearsed_run
@@ -126,11 +126,50 @@ def test_the_answer_of_a_model_holds_within_its_bounds_and_not_beyond(
         {"agents": tier["failed_min"]},
         {"passed_max": tier["passed_max"] + 1},
         {"at_least": True},
-        {"interval": {"low": 0, "high": 0, "level": 0.95}},
+        {"interval": {"low": 0, "high": 0, "level": 0.95, "method": "model"}},
     ):
         forgery = Forgery(certain_bundle)
         forgery.entry["tiers"][0] |= change
         assert "capacity" in failed(forgery.write(tmp_path / "forged.tar.gz"))
+
+
+def test_forged_confidence_and_brackets_are_found(tmp_path: Path) -> None:
+    path = rehearsed_bundle(tmp_path / "run")
+    honest = Forgery(path).entry
+    interval = honest["tiers"][0]["interval"]
+    assert interval["method"] == "probes"
+    assert interval["low"] <= honest["tiers"][0]["agents"] < interval["high"]
+    assert any(one.check == "interval" and one.status == "holds" for one in findings(path))
+    for change in (
+        {"low": interval["low"] + 1},
+        {"low": None},
+        {"high": interval["high"] - 1},
+        {"level": 0.99},
+        {"method": "model"},
+        None,
+    ):
+        forgery = Forgery(path)
+        told = forgery.entry["tiers"][0]
+        told["interval"] = None if change is None else interval | change
+        assert "interval" in failed(forgery.write(tmp_path / "forged.tar.gz")), change
+    # Narrower intervals inside the probes would narrow the bracket.
+    for end in ("low", "high"):
+        forgery = Forgery(path)
+        for phase in forgery.entry["phases"]:
+            of_speed = (phase["confidence"] or {}).get("output_speed_p25_tok_s")
+            if of_speed is None:
+                continue
+            middle = phase["metrics"]["output_speed_p25_tok_s"]
+            of_speed[end] = middle + (of_speed[end] - middle) * 0.5
+        assert "confidence" in failed(forgery.write(tmp_path / "forged.tar.gz"))
+
+
+def test_a_defect_in_the_bootstrap_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests taken for independent give intervals that are too narrow."""
+    monkeypatch.setattr(
+        confidence, "trajectory_clusters", lambda columns, rows: np.arange(int(rows.sum()), dtype=np.int64)
+    )
+    assert "confidence" in failed(rehearsed_bundle(tmp_path / "run"))
 
 
 def test_a_defect_in_percentiles_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

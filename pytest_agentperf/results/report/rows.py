@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.report.lenses import LENSES, lens_values
-from pytest_agentperf.results.tables import agents_text
+from pytest_agentperf.results.tables import agents_text, interval_lines, interval_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,6 +51,10 @@ class Row(NamedTuple):
     throughput_tok_s: float | None
     power_per_accelerator_w: float | None
     marks: tuple[Mark, ...]
+    interval: str | None = None
+    """Between which numbers of agents the capacity lies; None where there is no search of ours."""
+    interval_told: str = ""
+    """How that is known, or why it is not."""
 
 
 class Group(NamedTuple):
@@ -184,6 +188,8 @@ def _row(colour: int, label: str, entry: Entry, tier: TierResult) -> Row:
         throughput_tok_s=metrics.throughput_tok_s if metrics else None,
         power_per_accelerator_w=normalisation.power_per_accelerator_w if normalisation else None,
         marks=_marks(entry, tier),
+        interval=None if tier.agents is None else interval_text(tier.interval),
+        interval_told="; ".join(interval_lines(tier)),
     )
 
 
