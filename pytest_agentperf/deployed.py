@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -20,8 +19,8 @@ from pytest_agentperf.core.server_metrics import summarise
 from pytest_agentperf.core.steady_start import steady_starts
 from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.verdict import InvalidReason
-from pytest_agentperf.interruption import Interrupted, StopRequest
-from pytest_agentperf.liveness import Liveness
+from pytest_agentperf.interruption import Interrupted, StopRequest, let_end
+from pytest_agentperf.liveness import Liveness, Looks
 from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons, verdict_of, with_absence
 
 if TYPE_CHECKING:
@@ -83,6 +82,7 @@ class Deployed:
         answer_check: AnswerCheck | None = None,
         ask: Ask | None = None,
         still_works: Callable[[], bool] | None = None,
+        refuses: Callable[[], bool] | None = None,
         poll_s: float = _POLL_S,
     ) -> None:
         """`metering`: one that is open already, to begin with; `open_metering` makes those that follow it.
@@ -90,6 +90,7 @@ class Deployed:
         `calibrate(pool, n_agents, chunks_per_s)` measures the load generator itself; None where there is none.
         `turn_loads()` weighs every turn of the trajectories, for agents that begin in their midst.
         `still_works()` asks the server for a short answer, without any load; False if it fails at that, too.
+        `refuses()` does so beside the load, and soon; True only if the server says that it fails.
         """
         self.name = name
         self.settings = settings
@@ -109,6 +110,7 @@ class Deployed:
         self._measure_client = calibrate
         self._answer_check = answer_check
         self._still_works = still_works
+        self._refuses = refuses
         self._poll_s = poll_s
         self._calibrations: list[Calibration] = []
         self._pool: LoadPool | None = None
@@ -203,7 +205,7 @@ class Deployed:
         except Interrupted as interrupted:
             try:
                 stop.tell(interrupted)
-                self._let_end(pool, interrupted)
+                let_end(pool, interrupted, self._clock)
             finally:
                 self.drop_pool()
             raise
@@ -219,9 +221,10 @@ class Deployed:
         numbers = phase_numbers(columns, state, rules, judged, now_ns=now_ns)
         open_ns, close_ns, metrics = numbers.open_ns, numbers.close_ns, numbers.metrics
         invalid = tuple(invalid_reasons(columns, load, idle, rules, self.server, self._still_works))
-        if state is not None and state.broken_off:
-            invalid = with_absence(invalid)
         self.needs_revival |= any(reason.code in SERVER_GONE_CODES for reason in invalid)
+        if state is not None and state.broken_off is not None:
+            invalid = with_absence(invalid, state.broken_off)
+            self.needs_revival |= state.broken_off == "gone"
         recounted = TokenVerification()
         if metrics is not None and not warmup:
             if self._answer_check is not None:
@@ -312,14 +315,15 @@ class Deployed:
         tokens = failures = 0
         ttft_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
         speed_tok_s: deque[float] = deque(maxlen=_SHOWN_ANSWERS)
-        liveness = Liveness(self.server)
+        looks = Looks(pool.look)
+        liveness = Liveness(self.server, looks.under_way, self._refuses)
         while state.stage is not Stage.DONE:
             before = state.stage
             events = pool.poll(self._poll_s)
             now_ns = self._clock.now_ns()
             stage = state.update(events, now_ns)
             if early is not None and stage is not Stage.DRAIN:
-                early.watch(state, pool.look, now_ns)
+                early.watch(state, looks.fresh, now_ns)
                 stage = state.stage
             if stage is Stage.WINDOW and before is not Stage.WINDOW:
                 # Only answers from the steady state are shown, as only they can decide.
@@ -332,8 +336,8 @@ class Deployed:
             if stage is Stage.DRAIN and before is not Stage.DRAIN:
                 assert state.close_ns is not None
                 pool.close_window(state.close_ns)
-            if liveness.gone(events, now_ns):
-                state.break_off(now_ns)
+            if absence := liveness.gone(events, now_ns):
+                state.break_off(now_ns, absence)
                 break
             if spent(tokens):
                 raise BudgetSpent
@@ -343,19 +347,6 @@ class Deployed:
                 status_of(state, kind, now_ns, events.in_flight, failures, ttft_s, speed_tok_s, reading)
             )
         return tokens
-
-    def _let_end(self, pool: LoadPool, interrupted: Interrupted) -> None:
-        """Let the requests in flight end, for as long as the interrupt leaves, and gather all records."""
-        deadline_ns = self._clock.now_ns() + round(interrupted.grace_s * NS_PER_S)
-        # A worker that is gone now takes its records with it; that is not what ends the run.
-        with contextlib.suppress(LoadError):
-            pool.drain()
-            drained = False
-            while not drained and self._clock.now_ns() < deadline_ns:
-                events = pool.poll(_POLL_S)
-                interrupted.tokens += events.tokens
-                drained = events.drained
-            interrupted.columns = pool.stop_phase()
 
     def _calibration(self, pool: LoadPool, n_agents: int, chunks_per_s: float) -> Calibration | None:
         """Return a calibration that covers such a load, made now if there is none."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_agentperf.core.errors import LoadError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pytest_agentperf.core.journal import PhaseStarted
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool
     from pytest_agentperf.core.records import RequestColumns
+
+NS_PER_S = 1_000_000_000
+_POLL_S = 0.1
 
 
 class Interrupted(KeyboardInterrupt):
@@ -77,3 +83,17 @@ class StopRequest:
     def tell(self, interrupted: Interrupted) -> None:
         """Say that a phase is ending."""
         self._tell(interrupted.grace_s)
+
+
+def let_end(pool: LoadPool, interrupted: Interrupted, clock: BlockingClock) -> None:
+    """Let the requests in flight end, for as long as the interrupt leaves, and gather all records."""
+    deadline_ns = clock.now_ns() + round(interrupted.grace_s * NS_PER_S)
+    # A worker that is gone now takes its records with it; that is not what ends the run.
+    with contextlib.suppress(LoadError):
+        pool.drain()
+        drained = False
+        while not drained and clock.now_ns() < deadline_ns:
+            events = pool.poll(_POLL_S)
+            interrupted.tokens += events.tokens
+            drained = events.drained
+        interrupted.columns = pool.stop_phase()

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock, LoadPool
     from pytest_agentperf.verify.counters import Counters
 
+# So long the phase is not looked after, as its own process waits for the answer.
+_BESIDE_THE_LOAD_S = 5.0
+
 
 class NotRunnable(Exception):
     """The system cannot be measured here; the text says which variable or key to set."""
@@ -262,6 +265,7 @@ class Opening:
             ),
             ask=self._ask,
             still_works=self._still_works,
+            refuses=self._refuses,
         )
 
     def _ask(self, body: Mapping[str, Any]) -> bytes | None:
@@ -278,15 +282,28 @@ class Opening:
 
     def _still_works(self) -> bool:
         """Ask for a short answer; a refusal, of a spent quota for instance, is one."""
+        status = self._status_of_an_answer()
+        return status is not None and status < 500
+
+    def _refuses(self) -> bool:
+        status = self._status_of_an_answer(_BESIDE_THE_LOAD_S)
+        return status is not None and status >= 500
+
+    def _status_of_an_answer(self, patience_s: float | None = None) -> int | None:
         body = {
             "model": self._model,
             "messages": [{"role": "user", "content": "Say hello."}],
             **common_fields(self._parameters),
             "max_tokens": 16,
         }
-        with Asker(self._server.url, self._headers, decode, ca_file=self._config.endpoint.ca_file) as asker:
-            status = asker.ask(body).status
-        return status is not None and status < 500
+        with Asker(
+            self._server.url,
+            self._headers,
+            decode,
+            ca_file=self._config.endpoint.ca_file,
+            patience_s=patience_s,
+        ) as asker:
+            return asker.ask(body).status
 
     def _open_pool(self, dataset: EncodedDataset) -> LoadPool:
         worker = WorkerConfig(

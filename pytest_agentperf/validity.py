@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from pytest_agentperf.core.metrics import PhaseMetrics
+    from pytest_agentperf.core.phase import Absence
     from pytest_agentperf.core.ports import Server
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.ruleset import Ruleset
@@ -74,16 +75,25 @@ def invalid_reasons(
         )
 
 
-def with_absence(found: tuple[InvalidReason, ...]) -> tuple[InvalidReason, ...]:
+def with_absence(found: tuple[InvalidReason, ...], absence: Absence) -> tuple[InvalidReason, ...]:
     """Return the reasons of a phase that was broken off as its server was gone, also where that is back by now."""
     if any(reason.code in SERVER_GONE_CODES for reason in found):
         return found
-    absence = InvalidReason(
-        code="network_failed",
-        what="the phase was broken off: the server was gone for a while, and is back",
-        remedy="see the server's log, and to the network between this machine and it",
-    )
-    return (*found, absence)
+    if absence == "refusing":
+        reason = InvalidReason(
+            code="server_crashed",
+            what="the phase was broken off: for half a minute the server refused every request, one beside the load "
+            "included, and had none under way; left alone, it works again",
+            remedy="see the logs of the engine behind its front; if it happens again at the same number of agents, "
+            "that is FAIL",
+        )
+    else:
+        reason = InvalidReason(
+            code="network_failed",
+            what="the phase was broken off: the server was gone for a while, and is back",
+            remedy="see the server's log, and to the network between this machine and it",
+        )
+    return (*found, reason)
 
 
 def _server_state(server: Server, columns: RequestColumns, still_works: Callable[[], bool] | None) -> str:

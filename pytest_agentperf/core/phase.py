@@ -23,6 +23,9 @@ NS_PER_S = 1_000_000_000
 
 PhaseKind = Literal["warmup", "ramp", "bisect", "confirm", "gate", "model", "fixed", "accuracy"]
 
+Absence = Literal["gone", "refusing"]
+"""A server that is dead or out of reach; one whose front lives and does nothing but refuse."""
+
 
 class Stage(StrEnum):
     """Where a phase stands."""
@@ -154,7 +157,7 @@ class Phase:
         self.close_ns: int | None = None
         self.end_ns: int | None = None
         self.timed_out = False
-        self.broken_off = False
+        self.broken_off: Absence | None = None
         self._active: dict[int, int] = {}
         self._completion_times: list[int] = []
         self._completed = [0] * n_agents
@@ -224,13 +227,13 @@ class Phase:
         """Close the window now: what it says is certain."""
         self._close(now_ns)
 
-    def break_off(self, now_ns: int) -> None:
+    def break_off(self, now_ns: int, why: Absence) -> None:
         """End it now, as it can no longer count; what was recorded so far is kept."""
         if self.close_ns is None:
             self._close(now_ns)
         self.stage = Stage.DONE
         self.end_ns = now_ns
-        self.broken_off = True
+        self.broken_off = why
 
     def _close(self, close_ns: int) -> None:
         if self.open_ns is None or self.open_ns >= close_ns:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.answers_so_far import AnswersSoFar
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec, PhaseStatus
     from pytest_agentperf.core.ports import BlockingClock
@@ -60,6 +61,14 @@ class Fault:
 
     def poll(self) -> None:
         """Called while a phase runs."""
+
+    def events(self, events: PhaseEvents, now_ns: int) -> PhaseEvents:
+        """Change what has happened in a running phase."""
+        return events
+
+    def under_way(self, answers: AnswersSoFar) -> AnswersSoFar:
+        """Change what a look at a running phase shows."""
+        return answers
 
     def describe(self) -> dict[str, Any]:
         """Return what the load generator says of itself besides."""
@@ -131,14 +140,17 @@ def run(folder: Path, fault: Fault) -> Outcome:
 
         def poll(timeout_s: float) -> PhaseEvents:
             fault.poll()
-            return VirtualPool.poll(pool, timeout_s)
+            return fault.events(VirtualPool.poll(pool, timeout_s), clock.now_ns())
+
+        def look() -> AnswersSoFar:
+            return fault.under_way(VirtualPool.look(pool))
 
         def stop_phase() -> RequestColumns:
             columns = VirtualPool.stop_phase(pool)
             fault.columns(columns, server)
             return columns
 
-        for function in (start_phase, poll, stop_phase):
+        for function in (start_phase, poll, look, stop_phase):
             setattr(pool, function.__name__, function)
         pool.describe = lambda: {**pool.health, **fault.describe()}  # type: ignore[method-assign]
         return deployed

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import math
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from fault_bench import Fault
-from fault_wire import WIRES, failure_of
+from fault_wire import WIRES, death_of_an_engine, failure_of
 
 from pytest_agentperf.core.errors import LoadError
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
     from virtual_system import FailingServer
 
+    from pytest_agentperf.core.answers_so_far import AnswersSoFar
+    from pytest_agentperf.core.phase import PhaseEvents
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.deployed import Deployed
 
@@ -50,10 +55,11 @@ class Gone(Fault):
 
 
 class DeadEngine(Fault):
-    """Everything is answered 503 from some request on, and nothing else ever after."""
+    """Requests fail in these ways from the middle of a phase on, the last way until the server is revived."""
 
-    def __init__(self) -> None:
+    def __init__(self, *failures: str | None) -> None:
         super().__init__(1)
+        self._failures = failures
         self._dead = False
 
     def deployed(self, deployed: Deployed, server: FailingServer) -> None:
@@ -63,7 +69,46 @@ class DeadEngine(Fault):
         # A server that was revived works.
         self._dead = self.strikes()
         if self._dead:
-            for row in columns["t_end_ns"].argsort()[len(columns) // 2 :]:
+            last = columns["t_end_ns"].argsort()[len(columns) // 2 :]
+            for row, failure in zip(last, chain(self._failures, repeat(self._failures[-1])), strict=False):
+                columns.texts["failure"][row] = failure
+
+
+class Refusing(Fault):
+    """A second after its begin, a phase that would last for hours gets nothing but 503 from a front that lives."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._since_ns: int | None = None
+
+    def deployed(self, deployed: Deployed, server: FailingServer) -> None:
+        deployed._refuses = lambda: self._since_ns is not None
+        deployed._still_works = lambda: self._since_ns is None
+        revive = server.revive
+
+        def revived(patience_s: float) -> None:
+            self._since_ns = None
+            revive(patience_s)
+
+        server.revive = revived  # type: ignore[method-assign]
+
+    def events(self, events: PhaseEvents, now_ns: int) -> PhaseEvents:
+        if self._since_ns is None and self.strikes():
+            self._since_ns = now_ns + 1_000_000_000
+        if self._since_ns is None:
+            return events
+        # No trajectory ends, so that nothing else ends the phase either.
+        events = events._replace(completions=())
+        if now_ns < self._since_ns:
+            return events
+        return events._replace(ttft_s=(math.inf,) * len(events.ttft_s), failures=len(events.ttft_s))
+
+    def under_way(self, answers: AnswersSoFar) -> AnswersSoFar:
+        return answers if self._since_ns is None else answers.only(answers.ended)
+
+    def columns(self, columns: RequestColumns, server: FailingServer) -> None:
+        if self._since_ns is not None:
+            for row in np.flatnonzero(columns["t_end_ns"] >= self._since_ns):
                 columns.texts["failure"][row] = "http_5xx"
 
 
@@ -164,7 +209,12 @@ FAULTS: dict[str, tuple[str, Callable[[], Fault]]] = {
     },
     "a crash": ("server", lambda: Gone(1)),
     "a crash, and another one at the same number of agents": ("server", lambda: Gone(2)),
-    "an engine that dies behind a living front": ("server", DeadEngine),
+    "an engine that dies behind a living front": ("server", lambda: DeadEngine("http_5xx")),
+    "an engine that dies behind a living front, long before its phase would end": ("server", Refusing),
+    "a prompt that kills the engine behind a living front": (
+        "server",
+        lambda: DeadEngine(*death_of_an_engine()),
+    ),
     "requests that go on though their client is gone": ("server", NotIdle),
     "a host that is out of reach": ("network", lambda: Gone(1, "unreachable", "timeout_connect")),
     "a load worker killed": ("worker", Worker),

@@ -102,3 +102,16 @@ def failure_of(name: str) -> str | None:
     ):
         # Twice: what becomes of a connection is seen by the next request.
         return [client.ask(turn=turn).failure for turn in range(2)][-1]
+
+
+@cache
+def death_of_an_engine() -> tuple[str | None, ...]:
+    """Return what becomes of the request that kills an engine behind its front, and of the next ones."""
+    dead = _refusing("503 Service Unavailable", "the generation loop has died")
+    left = [answering(chunked([data({"error": "No requests can be scheduled"})]))]
+
+    async def respond(received: Received, writer: asyncio.StreamWriter) -> bool:
+        return bool(await (left.pop() if left else dead)(received, writer))
+
+    with raw_server(respond) as server, connected(server.url, keeps_connections=False) as client:
+        return tuple(client.ask(turn=turn).failure for turn in range(3))

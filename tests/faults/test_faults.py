@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from fault_bench import AGENTS, Fault, finished, keep_first, run, undisturbed
 from fault_list import FAULTS
-from fault_wire import WIRES, failure_of
+from fault_wire import WIRES, death_of_an_engine, failure_of
 
 from pytest_agentperf.results.journal import JOURNAL
 
@@ -28,6 +28,10 @@ probe, each time. Then the run is taken up again from what was on disk, without 
 with what they find.
 
 - A request that fails counts, as infinite TTFT and zero speed: that is the server's service, and the probe FAILs.
+- A server that turns requests away while it serves others lives: FAIL. One that serves nobody for half a minute, has
+  nothing under way, and refuses one more short request beside the load (with 5xx, not 429) has no load to shed. Its
+  phase ends then, and it has crashed, even if it works again once it is left alone; the second time at the same number
+  of agents that is FAIL. A front that keeps requests waiting, instead of refusing them, is found out at its end.
 - A crash, a lost network or a broken load generator makes the probe INVALID, which moves no bound; it is repeated once.
 - What was measured before the fault is on disk, whole, and is not measured again.
 
@@ -35,9 +39,9 @@ SIGKILL and power loss are journals here that end as they would then. Processes 
 launched: `test_plugin_resume.py` and `test_plugin_launch.py` in `tests/plugin`. Real processes, by `tox -e engines`:
 
 - `transformers serve` dies of a prompt that its pool of tokens cannot hold: an error inside a stream of status 200, and
-  from then on 503 for all but its list of models. Asked once more alone, it fails: INVALID (server_crashed), with its
-  traceback in the result. With `restart: true` it is started anew; its next death at the same number of agents is FAIL,
-  and the capacity is what passed before.
+  from then on 503 for all but its list of models (below: a prompt that kills the engine). Asked once more alone, it
+  fails: INVALID (server_crashed), with its traceback in the result. With `restart: true` it is started anew; its next
+  death at the same number of agents is FAIL, and the capacity is what passed before.
 - llama.cpp's server promises to keep connections and closes each behind its stream: no request is lost.
 
 | where | fault | recorded as | probe at {AGENTS} agents | the run | phases on disk | resumed |
@@ -147,6 +151,8 @@ def test_all_else_loses_nothing_and_moves_no_bound(name: str) -> None:
         assert found.on_disk == "2", "those with one and two agents"
     else:
         assert found.probe.startswith("INVALID (")
+    if name == "a prompt that kills the engine behind a living front":
+        assert death_of_an_engine() == ("error_in_stream", "http_5xx", "http_5xx")
 
 
 def test_the_page_has_a_line_for_every_fault() -> None:
