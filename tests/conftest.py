@@ -11,8 +11,10 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from chromium import Chromium
     from plugin_support import Workplace
 
 pytest_plugins = ["pytester"]
@@ -70,3 +72,15 @@ def place(pytester: pytest.Pytester, tiny_dataset: Path) -> Workplace:
     workplace = Workplace(pytester.path, tiny_dataset)
     workplace.system("box")
     return workplace
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """One headless Chromium for all tests of pages; without one they skip."""
+    import chromium
+
+    if chromium.BROWSER is None:
+        pytest.skip("there is no Chromium (apt-get install chromium)")
+    started = chromium.Chromium(tmp_path_factory.mktemp("profile"))
+    yield started
+    started.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.baselines import read_baseline, read_baseline_file, tiers_of_leaderboard, write_baseline
+from pytest_agentperf.cli.files import writing
 from pytest_agentperf.core.baseline import Baseline
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
@@ -57,14 +58,8 @@ def run(args: argparse.Namespace) -> int:
         new = new.accept(kept)
         was = "new" if before is None else f"was {before.agents}"
         print(f"{known.suite} {known.tier} on {known.system}: {known.agents} agents ({was})")
-    try:
+    with writing(args.output):
         write_baseline(args.output, new)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be written: {error.strerror or error}",
-            where=str(args.output),
-            remedy="name another file",
-        ) from None
     print(f"baseline: {args.output}")
     return 0
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.cli.files import leaderboard_path, showing, write_text
 from pytest_agentperf.results.compared import compare_boards
 from pytest_agentperf.results.compared_page import comparison_page
 from pytest_agentperf.results.compared_text import comparison_text
-from pytest_agentperf.results.files import new_file
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.results.published import PUBLISHED_FILE
 
@@ -36,17 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print; 1 if nothing could be compared at any tier."""
-    try:
+    with showing("a comparison", ", ".join(args.leaderboards)):
         found = compare_boards([read_named(name) for name in args.leaderboards], base=args.base)
-    except (KeyError, TypeError) as error:
-        raise ConfigError(
-            f"a suite or a system in it lacks what a comparison shows: {error}",
-            where=", ".join(args.leaderboards),
-            remedy="hold it against the schema: agentperf schema",
-        ) from None
     print(found.model_dump_json(indent=2) if args.json else comparison_text(found))
     if args.html is not None:
-        write_page(args.html, comparison_page(found))
+        write_text(args.html, comparison_page(found))
         if not args.json:
             print(f"page: {args.html}")
     compared = any(pair.published or any(not tier.refused for tier in pair.tiers) for pair in found.pairs)
@@ -55,25 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
 def read_named(name: str) -> tuple[str, Leaderboard]:
     """Return a leaderboard with the name it goes by; a run's folder stands for the file in it. Raises ConfigError."""
-    path = Path(name)
-    if name == "published" and not path.exists():
-        return name, read_leaderboard(PUBLISHED_FILE)
-    if path.is_dir():
-        found = sorted(path.glob("leaderboard*.json"))
-        if not found:
-            raise ConfigError("there is no leaderboard in it", where=name, remedy="name a leaderboard.json")
-        path = found[0]
-    return (
-        path.parent.name or path.name if path.name.startswith("leaderboard") else path.name
-    ), read_leaderboard(path)
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write a page, in place of an older one; raises ConfigError."""
-    try:
-        with new_file(path, replace=True) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be written: {error.strerror or error}", where=str(path), remedy="name another file"
-        ) from None
+    path = leaderboard_path(name)
+    if path == PUBLISHED_FILE:
+        return name, read_leaderboard(path)
+    shown = path.parent.name or path.name if path.name.startswith("leaderboard") else path.name
+    return shown, read_leaderboard(path)

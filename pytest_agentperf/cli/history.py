@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.cli.compare import write_page
+from pytest_agentperf.cli.files import write_text
 from pytest_agentperf.results.timeline_of_runs import history_of
 from pytest_agentperf.results.timeline_page import history_page, history_text
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     found = history_of(args.folder)
     print(found.model_dump_json(indent=2) if args.json else history_text(found))
     if args.html is not None:
-        write_page(args.html, history_page(found))
+        write_text(args.html, history_page(found))
         if not args.json:
             print(f"page: {args.html}")
     return 0

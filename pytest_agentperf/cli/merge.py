@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.cli.files import leaderboard_path, write_text
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.results.files import new_file
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.results.merged import merged
-from pytest_agentperf.results.published import PUBLISHED_FILE
 from pytest_agentperf.results.tables import summary_table
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "leaderboards",
         nargs="+",
         metavar="LEADERBOARD.json",
-        help="`published` is what others published",
+        help="files, or folders of runs; `published` is what others published",
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="where it goes")
     parser.add_argument(
@@ -39,23 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the leaderboard, and print what is in it and what was left out."""
     out: Path = args.out
-    paths = [
-        PUBLISHED_FILE if name == "published" and not Path(name).exists() else Path(name)
-        for name in args.leaderboards
-    ]
+    paths = [leaderboard_path(name) for name in args.leaderboards]
     if out.resolve() in {path.resolve() for path in paths}:
         raise ConfigError(
             "it would replace one of those it is made of", where=str(out), remedy="name another --out"
         )
     boards = [(path, read_leaderboard(path)) for path in paths]
     board, told = merged(boards, out, refuse_doubles=args.keep == "single")
-    try:
-        with new_file(out, replace=True) as file:
-            file.write((board.model_dump_json(by_alias=True, indent=2) + "\n").encode())
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be written: {error.strerror or error}", where=str(out), remedy="name another --out"
-        ) from None
+    write_text(out, board.model_dump_json(by_alias=True, indent=2) + "\n", remedy="name another --out")
     if board.entries:
         print(summary_table(board.entries))
     for line in told:

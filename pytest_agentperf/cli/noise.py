@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf.baselines import read_baseline_file, write_baseline
 from pytest_agentperf.capacity import CapacityRun
+from pytest_agentperf.cli.files import writing
 from pytest_agentperf.cli.phase_display import PhaseDisplay
 from pytest_agentperf.config.bundled import SUITES, find_system_file
 from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
@@ -279,10 +280,6 @@ def _tier_text(tier: SloTier, answer: Answer | None) -> str:
 
 
 def _write(path: Path, baseline: Baseline) -> None:
-    try:
+    with writing(path):
         write_baseline(path, baseline)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be written: {error.strerror or error}", where=str(path), remedy="name another file"
-        ) from None
     print(f"baseline: {path}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.baselines import read_baseline
-from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.cli.files import showing, writing
 from pytest_agentperf.results.job_summary import summary_markdown, tier_annotations
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.results.report import report_beside
@@ -42,28 +42,15 @@ def run(args: argparse.Namespace) -> int:
         beside = report_beside(path)
         report = args.report_url or (str(beside) if beside.exists() else None)
         for entry in read_leaderboard(path).entries:
-            try:
+            with showing("a summary", str(path)):
                 parts.append(summary_markdown(entry, baseline=baseline, report=report))
                 commands += [one.command() for one in tier_annotations(entry, baseline=baseline)]
-            except (KeyError, TypeError) as error:
-                # The leaderboard's models leave suite and system open.
-                raise ConfigError(
-                    f"a suite or a system in it lacks what a summary shows: {error}",
-                    where=str(path),
-                    remedy="hold it against the schema: agentperf schema",
-                ) from None
     text = "\n".join(parts)
     file = os.environ.get("GITHUB_STEP_SUMMARY") if args.github else None
     if file:
-        try:
-            with Path(file).open("a", encoding="utf-8") as stream:
-                stream.write(text)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot be written: {error.strerror or error}",
-                where="GITHUB_STEP_SUMMARY",
-                remedy="leave out --github, and redirect the output",
-            ) from None
+        remedy = "leave out --github, and redirect the output"
+        with writing("GITHUB_STEP_SUMMARY", remedy=remedy), Path(file).open("a", encoding="utf-8") as stream:
+            stream.write(text)
     else:
         print(text, end="")
     if args.github:

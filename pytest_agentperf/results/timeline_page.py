@@ -36,7 +36,11 @@ def history_page(found: History) -> str:
         if any(moment.agents is not None for moment in series.moments):
             charts.append(_chart(series))
             parts.append(f'<figure data-chart="{escape(series.tier)}"></figure>')
-        parts.append(html_table(_HEAD, [_cells(m) for m in series.moments], text_columns=(0, 1, 4, 5)))
+        marked = [i for i, moment in enumerate(series.moments) if moment.change == _REGRESSION]
+        rows = [_cells(moment) for moment in series.moments]
+        parts.append(
+            html_table(_HEAD, rows, text_columns=(0, 1, 4, 5), classes=dict.fromkeys(marked, "regression"))
+        )
         told = "".join(f"<li>{escape(text)}</li>" for text in _remarks(series.moments))
         parts.append(f"<ul>{told}</ul>" if told else "")
     parts += [f"<p>left out: {escape(text)}</p>" for text in found.problems]
@@ -72,6 +76,7 @@ def _chart(series: Series) -> dict[str, Any]:
             "label": f"{moment.version} · {moment.measured_utc[:10]}",
             "agents": moment.agents,
             "change": moment.change,
+            "described": f"{moment.version}, {moment.measured_utc[:10]}: {moment.agents} agents, {moment.change}",
         }
         for i, moment in enumerate(series.moments)
         if moment.agents is not None
@@ -100,7 +105,7 @@ def _chart(series: Series) -> dict[str, Any]:
         "color": {"condition": {**regressed, "value": "var(--bad)"}, "value": "var(--s0)"},
         "shape": {"condition": {**regressed, "value": "triangle-down"}, "value": "circle"},
         "tooltip": [{"field": name, "type": "nominal"} for name in ("label", "agents", "change")],
-        "description": {"field": "label"},
+        "description": {"field": "described"},
     }
     return {
         "height": 240,

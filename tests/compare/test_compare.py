@@ -14,10 +14,13 @@ from pytest_agentperf.core.capacity_estimate import capacity_estimate, t_quantil
 from pytest_agentperf.core.comparison import compare_tiers, weaknesses
 from pytest_agentperf.core.leaderboard import Flag
 from pytest_agentperf.results.compared import differences
+from pytest_agentperf.results.compared_text import tier_cells
 from pytest_agentperf.results.published import PUBLISHED_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from chromium import Chromium
 
     from pytest_agentperf.core.leaderboard import Entry
 
@@ -113,6 +116,39 @@ def test_what_compares_weakly_is_flagged(before: list[Entry]) -> None:
         assert any(text.startswith(says) for text in weaknesses(entry, other)), says
 
 
+def test_accelerators_divide_what_they_carry(before: list[Entry]) -> None:
+    """The same system on twice as many accelerators carries half as many agents on each."""
+    entry = before[0]
+    (tier,) = entry.tiers
+    twice = changed(entry, tiers=(tier.model_copy(update={"accelerators": 2 * tier.accelerators}),))
+    (found,) = compare_tiers(entry, twice)
+    assert found.capacity is not None
+    assert found.per_accelerator is not None
+    assert found.capacity.value == 1
+    assert found.per_accelerator.value == 0.5
+    for whole, each in (
+        (found.capacity.low, found.per_accelerator.low),
+        (found.capacity.high, found.per_accelerator.high),
+    ):
+        assert whole is not None
+        assert each == pytest.approx(whole / 2)
+    (back,) = compare_tiers(twice, entry)
+    assert back.per_accelerator is not None
+    assert back.per_accelerator.value == 2
+    # Power is that of all accelerators: twice as many of the same draw makes no difference there.
+    assert found.per_mw is not None
+    assert found.per_mw.value == 1
+    assert tier_cells(found)[6].startswith("0.500 (")
+
+
+def test_intervals_stand_beside_the_capacities(before: list[Entry], after: list[Entry]) -> None:
+    (found,) = compare_tiers(before[0], after[0])
+    mine, theirs = before[0].tiers[0].interval, after[0].tiers[0].interval
+    assert (found.base_interval, found.other_interval) == (mine, theirs)
+    assert mine is not None
+    assert tier_cells(found)[1] == f"{before[0].tiers[0].agents} ({mine.low}–{mine.high})"
+
+
 def test_a_capacity_without_enough_probes_has_no_interval(before: list[Entry]) -> None:
     entry = before[0]
     judged = [phase for phase in entry.phases if phase.verdicts]
@@ -157,6 +193,33 @@ def test_the_command_prints_a_table_json_and_a_page(
     assert main(["compare", *paths, "--json"]) == 0
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     assert pair["tiers"][0]["capacity"]["high"] < 1
+
+
+def test_the_page_is_read_in_a_browser_without_a_network(
+    browser: Chromium, tmp_path: Path, before: list[Entry], after: list[Entry]
+) -> None:
+    paths = [
+        str(written(tmp_path / name / "leaderboard.json", entry))
+        for name, entry in (("old", before[0]), ("new", after[0]))
+    ]
+    page = tmp_path / "page.html"
+    assert main(["compare", *paths, "--html", str(page)]) == 0
+    opened = browser.open(width=390)
+    opened.visit(page)
+    assert opened.ask("document.documentElement.scrollWidth") <= 390
+    (tables,) = opened.each("body", "one.querySelectorAll('table').length")
+    assert tables == 3
+    cells = opened.each("table:first-of-type tbody tr:first-child td", "one.textContent")
+    assert cells[0] == "tier1"
+    assert "less" in cells
+    # In each table every row has as many cells as the head.
+    widths = opened.each("tr", "one.cells.length === one.closest('table').tHead.rows[0].cells.length")
+    assert all(widths)
+    told = opened.each("li", "one.textContent")
+    assert any(text.startswith("weak: neither is comparable: ") for text in told)
+    assert opened.errors == []
+    assert opened.requests == [page.resolve().as_uri()]
+    opened.close()
 
 
 def test_published_results_stand_beside_at_equal_targets_only(

@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from chromium import BROWSER, Chromium
 from compare_support import searched, written
 
 from pytest_agentperf.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from chromium import Chromium
 
     from pytest_agentperf.core.leaderboard import Entry
 
@@ -53,23 +54,31 @@ def test_the_page_and_the_table_say_the_same(
         assert said in html
 
 
-@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
-def test_the_chart_is_drawn_without_a_network(runs: Path, tmp_path: Path) -> None:
+def test_the_chart_marks_the_regression_alone_without_a_network(
+    browser: Chromium, runs: Path, tmp_path: Path
+) -> None:
     page = tmp_path / "history.html"
     assert main(["history", str(runs), "--html", str(page)]) == 0
-    browser = Chromium(tmp_path / "profile")
-    try:
-        opened = browser.open()
-        opened.visit(page)
-        opened.ask(
-            """new Promise((done) => { (function look() {
-              document.querySelector("figure svg path") ? done(1) : setTimeout(look, 50); })(); })"""
-        )
-        assert opened.ask("document.querySelector('figure svg').textContent").count("sim 1.") == 3
-        assert opened.errors == []
-        assert opened.requests == [page.resolve().as_uri()]
-    finally:
-        browser.close()
+    opened = browser.open()
+    opened.visit(page)
+    opened.wait_for("figure svg .mark-symbol path")
+    assert opened.ask("document.querySelector('figure svg').textContent").count("sim 1.") == 3
+    points = opened.each(
+        "figure svg .mark-symbol.role-mark path",
+        "[one.getAttribute('aria-label'), one.getAttribute('fill'), one.getAttribute('d').includes('A')]",
+    )
+    # The first two are round, the regression is a triangle in the colour of what is bad, and says so.
+    assert [(fill, round_) for _, fill, round_ in points] == [
+        ("var(--s0)", True),
+        ("var(--s0)", True),
+        ("var(--bad)", False),
+    ]
+    assert [label.endswith("REGRESSION") for label, *_ in points] == [False, False, True]
+    rows = opened.each("tbody tr", "[one.className, one.lastElementChild.textContent]")
+    assert rows == [["", "first"], ["", "no change shown"], ["regression", "REGRESSION"]]
+    assert opened.errors == []
+    assert opened.requests == [page.resolve().as_uri()]
+    opened.close()
 
 
 def test_what_does_not_compare_is_passed_over(

@@ -1,10 +1,14 @@
-"""JUnit's file format as XML Schema: that of Jenkins' xunit plugin, and properties of test cases, which it does not know."""
+"""The rules of JUnit's file format as an XML Schema of our own.
+
+Written after that of Jenkins' xunit plugin, `junit-10.xsd`, and stricter: what this one accepts that one does too, but
+for the properties of test cases, which it does not know.
+"""
 
 from __future__ import annotations
 
 JUNIT_XSD = """<?xml version="1.0" encoding="UTF-8"?>
 <xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
-  <xs:simpleType name="seconds"><xs:restriction base="xs:string"><xs:pattern value="[0-9]+(\\.[0-9]+)?"/></xs:restriction></xs:simpleType>
+  <xs:simpleType name="seconds"><xs:restriction base="xs:string"><xs:pattern value="[0-9]+(\\.[0-9]{1,3})?"/></xs:restriction></xs:simpleType>
   <xs:complexType name="outcome"><xs:simpleContent><xs:extension base="xs:string">
     <xs:attribute name="message" type="xs:string"/><xs:attribute name="type" type="xs:string"/>
   </xs:extension></xs:simpleContent></xs:complexType>

@@ -162,6 +162,18 @@ class Page:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
+    def each(self, selector: str, what: str) -> list[Any]:
+        """Return an expression of every element that is there: `one`, if the selector finds it."""
+        found: list[Any] = self.ask(f"[...document.querySelectorAll({selector!r})].map((one) => {what})")
+        return found
+
+    def wait_for(self, selector: str) -> None:
+        """Wait until an element is there."""
+        self.ask(
+            f"""new Promise((done) => {{ (function look() {{
+              document.querySelector({selector!r}) ? done(1) : setTimeout(look, 50); }})(); }})"""
+        )
+
     def press(self, key: str) -> None:
         """Press a key where the focus is."""
         code = {"key": key, "windowsVirtualKeyCode": _KEYS[key], "code": "Space" if key == " " else key}

@@ -6,7 +6,6 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from chromium import BROWSER, Chromium
 from plugin_support import Workplace, plain_environment, pytest_command, write_tiny_dataset
 from report_support import data_of, joined, rehearse
 
@@ -17,23 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from chromium import Page
+    from chromium import Chromium, Page
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium (apt-get install chromium)")
 SYSTEMS = ("gb300", "b300", "h200", "mi355x")
 LENS = "document.querySelector('#lens-{}').click()"
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    started = Chromium(tmp_path_factory.mktemp("profile"))
-    yield started
-    started.close()
-
-
-@pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the report of four rehearsed systems in one leaderboard."""
+def four(browser: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the report of four rehearsed systems in one leaderboard; without a browser there is no need of it."""
     folder = tmp_path_factory.mktemp("four")
     # So few agents cost little time; where gb300 still passes, it is "at least".
     paths = rehearse(folder, *SYSTEMS, arguments=("--agentperf-start=8", "--agentperf-max-agents=64"))
@@ -58,19 +49,13 @@ def _nothing_goes_wrong_unseen(request: pytest.FixtureRequest) -> Iterator[None]
         assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
 
 
-def each(page: Page, selector: str, what: str) -> list[Any]:
-    """Return an expression of every element that is there: `one`, if the selector finds it."""
-    found: list[Any] = page.ask(f"[...document.querySelectorAll({selector!r})].map((one) => {what})")
-    return found
-
-
 def texts(page: Page, selector: str) -> list[str]:
-    return each(page, selector, "one.textContent")
+    return page.each(selector, "one.textContent")
 
 
 def seen(page: Page, selector: str) -> list[str]:
     """Return the texts of the elements that are not hidden."""
-    return [text for text in each(page, selector, "one.offsetParent && one.textContent") if text]
+    return [text for text in page.each(selector, "one.offsetParent && one.textContent") if text]
 
 
 def choose(page: Page, name: str, value: str) -> None:
@@ -109,7 +94,7 @@ def test_every_probe_is_a_point_and_what_was_too_late_a_triangle(page: Page, fou
     assert len(probes) > 20
     assert len(published) == 4
     assert count(page, marks) == len(probes) + len(published)
-    cornered = sum("A" not in path for path in each(page, marks, "one.getAttribute('d')"))
+    cornered = sum("A" not in path for path in page.each(marks, "one.getAttribute('d')"))
     late = sum(bool(probe["late"]) for probe in probes)
     assert late > 0
     assert cornered == late + len(published)
@@ -121,7 +106,7 @@ def test_bars_stand_by_tier_with_their_numbers(page: Page, four: Path) -> None:
     wanted = [bar for bar in group["bars"] if bar["tier"] == "tier1"]
     assert sum(bar["kind"] == "simulated" for bar in wanted) == len(SYSTEMS)
     assert sorted(text for text in shown if text) == sorted(bar["shown"]["mw"] for bar in wanted)
-    fills = each(page, ".bars svg .mark-rect.role-mark path", "one.getAttribute('fill')")
+    fills = page.each(".bars svg .mark-rect.role-mark path", "one.getAttribute('fill')")
     # What a model says is hatched, what others published hollow.
     assert {fill.startswith("url(#hatch-") or fill == "var(--paper)" for fill in fills} == {True}
     hollow = [bar for bar in group["bars"] if bar["kind"] == "published" and bar["values"]["mw"]]
@@ -155,7 +140,7 @@ def test_a_search_is_replayed_step_by_step(page: Page) -> None:
     assert "ramp" in page.ask(text)
     assert "target ≥ 20" in page.ask(text)
     points = "[data-chart=search-agents] svg .mark-symbol path"
-    assert each(page, points, "one.getAttribute('opacity')").count("0.18") == last - 1
+    assert page.each(points, "one.getAttribute('opacity')").count("0.18") == last - 1
     page.ask("document.querySelector('[data-step=\"1\"]').focus()")
     page.press(" ")
     assert "2 of" in page.ask(text)
@@ -219,7 +204,7 @@ def test_it_fits_a_phone_and_prints_in_light(browser: Chromium, four: Path) -> N
     phone.visit(four)
     assert phone.ask("document.documentElement.scrollWidth") <= 390
     # Who leads at tier 2, and whether to trust it, without scrolling.
-    assert max(each(phone, ".answer:nth-child(2) .trust", "one.getBoundingClientRect().bottom")) < 844
+    assert max(phone.each(".answer:nth-child(2) .trust", "one.getBoundingClientRect().bottom")) < 844
     paper = "getComputedStyle(document.body).backgroundColor"
     dark = phone.ask(paper)
     phone.media(scheme="dark", medium="print")
@@ -245,7 +230,7 @@ def test_a_run_over_http_leaves_a_report(browser: Chromium, tmp_path: Path) -> N
     assert page.errors == []
     # On a busy machine probes are not valid, and have no place in some charts; then these say so.
     assert count(page, "figure") == 1 + 1 + 3 + 2 + 5
-    assert all(each(page, "figure", "!!one.querySelector('.canvas svg, p')"))
+    assert all(page.each("figure", "!!one.querySelector('.canvas svg, p')"))
     assert texts(page, "figure[data-chart=time-concurrency] svg .role-axis-title text")
     assert "SIMULATED" in page.ask("document.querySelector('header').textContent")
     assert "INCOMPLETE: box" in page.ask("document.querySelector('header').textContent")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_agentperf.cli.dataset.common import add_dataset, load_all, open_named
 from pytest_agentperf.cli.dataset.stats_html import page
 from pytest_agentperf.cli.dataset.stats_text import PUBLISHED, facts, histograms, text
+from pytest_agentperf.cli.files import writing
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.dataset.statistics import DatasetFigures, summary
 
@@ -49,16 +50,12 @@ def run(args: argparse.Namespace) -> int:
 def _write(path: Path, html: str) -> None:
     # Beside it first: whoever looks sees the old page or the new one.
     partial = path.with_name(f".{path.name}.partial")
-    try:
+    with writing(path, remedy="choose another --html"):
         try:
             partial.write_text(html, encoding="utf-8", newline="\n")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be written: {error.strerror or error}", where=str(path), remedy="choose another --html"
-        ) from error
 
 
 def _document(source: TrajectorySource, figures: DatasetFigures) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from html import escape
 from string import Template
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.results.report.offline import asset, base_style, content_policy, inert, libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 _SIMULATED = "<p><strong>SIMULATED figures are here: those of a model, not of hardware.</strong></p>"
@@ -36,9 +37,13 @@ def plain_page(
 
 
 def html_table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int] = (0,)
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text_columns: Sequence[int] = (0,),
+    classes: Mapping[int, str] = MappingProxyType({}),
 ) -> str:
-    """Return a table, its numbers to the right."""
+    """Return a table, its numbers to the right; `classes` of rows by their index."""
 
     def cell(tag: str, column: int, text: str) -> str:
         scope = ' scope="col"' if tag == "th" else ""
@@ -47,6 +52,11 @@ def html_table(
 
     head = "".join(cell("th", i, text) for i, text in enumerate(heads))
     body = "\n".join(
-        "<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in rows
+        f"<tr{_class(classes.get(number))}>{''.join(cell('td', i, text) for i, text in enumerate(row))}</tr>"
+        for number, row in enumerate(rows)
     )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _class(name: str | None) -> str:
+    return "" if name is None else f' class="{name}"'
