@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import junitparser
 import pytest
@@ -59,7 +59,7 @@ def suite_of(path: Path) -> junitparser.TestSuite:
     return suite
 
 
-def whole(suite: junitparser.TestSuite) -> list[tuple[str, str]]:
+def whole(suite: Any) -> list[tuple[str, str]]:
     """Return the properties of a whole file."""
     return [(found.name, found.value) for found in suite.child(junitparser.Properties)]
 
