@@ -33,6 +33,8 @@ class PhasePower(_Model):
 
     idle_power_w: float | None = None
     """Mean of the accelerators in the pause before the phase; None if too short, not idle or not measured."""
+    idle_span_ns: tuple[int, int] | None = None
+    """From when to when that was, in the time of the readings."""
     throttled: tuple[str, ...] | None = None
     """Which devices were slowed down, and why; None where the source does not tell."""
     before: tuple[DeviceState, ...] = ()

@@ -80,13 +80,15 @@ class Metering:
     ) -> tuple[WindowEnergy, PhasePower]:
         """Integrate over the window (open, close), and over the idle time before the phase."""
         series = sampled.accelerators
-        idle_power_w = None
+        idle_energy = None
         if idle is not None and self.source.measured:
             lenient = rules.model_copy(update={"power_uncertainty_max": _IDLE_UNCERTAINTY_MAX})
-            idle_power_w = self._integrate(series, self.source, self._n_accelerators, idle, lenient)
+            idle_energy = self._integrate(series, self.source, self._n_accelerators, idle, lenient)
         energy = self._integrate(series, self.source, self._n_accelerators, window, rules)
+        idle_power_w = None if idle_energy is None else idle_energy.mean_power_w
         return energy, PhasePower(
-            idle_power_w=None if idle_power_w is None else idle_power_w.mean_power_w,
+            idle_power_w=idle_power_w,
+            idle_span_ns=None if idle_power_w is None else idle,
             facility=tuple(
                 FacilityEnergy(
                     source=source.source,

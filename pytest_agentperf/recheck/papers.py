@@ -178,7 +178,7 @@ def check_phases_listed(entry: Mapping[str, Any], events: Sequence[Any], found: 
     wrong += [
         f"phases {a['phase']} and {b['phase']} overlap in time"
         for a, b in itertools.pairwise(order)
-        if b["start_ns"] < a["end_ns"] and not _restarted(events)
+        if b["start_ns"] < a["end_ns"] and not restarted(events)
     ]
     found.tell(
         "phases",
@@ -188,7 +188,7 @@ def check_phases_listed(entry: Mapping[str, Any], events: Sequence[Any], found: 
     )
 
 
-def _restarted(events: Sequence[Any]) -> bool:
+def restarted(events: Sequence[Any]) -> bool:
     """Return whether a part of the run may have another clock: monotonic time begins anew when a machine does."""
     return any(event["event"] == "run_resumed" for event in events)
 

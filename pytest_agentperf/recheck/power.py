@@ -105,6 +105,42 @@ def energy_problems(
     )
 
 
+def idle_problems(
+    path: Path | None,
+    phase: Mapping[str, Any],
+    *,
+    devices: int,
+    earlier_ns: int | None,
+    rules: Mapping[str, Any],
+) -> tuple[list[str], str]:
+    """Return what is wrong with a phase's idle power, and what holds otherwise; costs of idle hours rest on it.
+
+    `earlier_ns`: when the phase before it ended.
+    """
+    told, span = phase["power"]["idle_power_w"], phase["power"]["idle_span_ns"]
+    if told is None or span is None:
+        return differs("idle_power_w", told, None) + differs("idle_span_ns", span, None), "none was measured"
+    if path is None:
+        return ["an idle power is published, and there are no readings"], ""
+    wrong = []
+    if span[1] > phase["start_ns"] or (earlier_ns is not None and span[0] < earlier_ns):
+        wrong.append("its time is not between the phase before and this one")
+    lasted_s = (span[1] - span[0]) / S
+    if lasted_s <= 0 or lasted_s < rules["idle_pause_s"] * 0.999:
+        return [*wrong, f"it is of {lasted_s:.3g} s, the pause is {rules['idle_pause_s']:g} s"], ""
+    if phase["idle_before"] == "not reached":
+        wrong.append("the server was not idle")
+    read = {name: device for name, (device, _) in _devices(path, span[0], lasted_s).items()}
+    wrong += differs("the number of devices", len(read), devices)
+    joules = [device.until(lasted_s) - device.until(0.0) for device in read.values() if device is not None]
+    if len(joules) < len(read):
+        return [*wrong, "a device has too few readings"], ""
+    watts = math.fsum(joules) / lasted_s
+    return wrong + differs(
+        "idle_power_w", told, watts
+    ), f"{watts:,.1f} W over {lasted_s:,.1f} s before the phase"
+
+
 def _devices(path: Path, open_ns: int, window_s: float) -> dict[str, tuple[Device | None, Device | None]]:
     """Return of each device what its energy is taken from, and its sampled power where the counter is that."""
     table = pq.read_table(path)

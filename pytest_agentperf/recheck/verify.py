@@ -13,7 +13,7 @@ from pytest_agentperf.recheck.buckets import breakdown_problems
 from pytest_agentperf.recheck.course import Assignment, Course, rules_of
 from pytest_agentperf.recheck.findings import Finding, Findings, differs, same
 from pytest_agentperf.recheck.numbers import Records, phase_metrics
-from pytest_agentperf.recheck.power import energy_problems
+from pytest_agentperf.recheck.power import energy_problems, idle_problems
 from pytest_agentperf.recheck.spread import confidence_problems, interval_problems
 
 if TYPE_CHECKING:
@@ -207,6 +207,8 @@ class _Verification:
             found.tell("confidence", where, wrong, "as trajectories resampled anew give them")
         with found.guarded("energy", where):
             self._energy(phase, where)
+        with found.guarded("idle power", where):
+            self._idle(phase, where)
         with found.guarded("server metrics", where):
             self._server(phase, where)
         if phase["kind"] in judging.PROBES:
@@ -294,6 +296,21 @@ class _Verification:
             self.found.skip(
                 "facility", where, "meters beside the accelerators divide nothing: not integrated again"
             )
+
+    def _idle(self, phase: dict[str, Any], where: str) -> None:
+        """Recompute the power before the phase, which costs of hours without load rest on."""
+        name = phase["power"]["samples"]
+        # Clocks begin anew with a machine.
+        again = papers.restarted(self.events)
+        earlier = [p["end_ns"] for p in self.entry["phases"] if p["phase"] < phase["phase"] and not again]
+        wrong, holds = idle_problems(
+            None if name is None else self.bundle.path_of(name),
+            phase,
+            devices=self.entry["system"]["deployments"][phase["deployment"]]["allocated_accelerators"],
+            earlier_ns=max(earlier, default=None),
+            rules=self.entry["ruleset"],
+        )
+        self.found.tell("idle power", where, wrong, holds)
 
     def _server(self, phase: dict[str, Any], where: str) -> None:
         """Recompute what the server's own gauges say over the window."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 
 from pytest_agentperf.core.energy import integrate
-from pytest_agentperf.core.power import PowerSeriesBuilder
+from pytest_agentperf.core.power import PowerDevice, PowerSeriesBuilder, PowerSource
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
-from pytest_agentperf.recheck.power import energy_problems
+from pytest_agentperf.power.metering import Metering, Sampled
+from pytest_agentperf.recheck.power import energy_problems, idle_problems
 from pytest_agentperf.results.power_file import write_power
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_agentperf.core.ports import PowerSampler
 
 S = 1_000_000_000
 BOOT = 3_000_000 * S
@@ -84,3 +87,67 @@ def test_too_long_a_gap_is_no_energy(tmp_path: Path) -> None:
     path, phase = tmp_path / "power.parquet", {"window_open_ns": WINDOW[0], "window_close_ns": WINDOW[1]}
     problems, _ = energy_problems(path, told, phase, 3, 0.1, RULES.model_dump(mode="json"))
     assert any("are needed" in text for text in problems)
+
+
+def idle(path: Path, **changed: Any) -> list[str]:
+    """Judge a pause of 5 s at 300 W and a window at 900 W as a run does; return what the verifier has against it."""
+    path.unlink(missing_ok=True)
+    builder = PowerSeriesBuilder()
+    for k in range(-20, 900):
+        power_w = 300.0 if k < 50 else 900.0
+        for device in range(2):
+            builder.add(BOOT + k * S // 10, f"node/{device}", power_w=power_w / 2, energy_j=None)
+    series = builder.build()
+    write_power(path, series)
+    pause = BOOT, BOOT + 5 * S
+    metering = Metering(cast("PowerSampler", Meter()), n_accelerators=2)
+    metering.open()
+    window = BOOT + 10 * S, BOOT + 80 * S
+    _, power = metering.judge(Sampled(series), window=window, idle=pause, rules=RULES)
+    assert power.idle_power_w == pytest.approx(300, rel=0.02)
+    phase: dict[str, Any] = {
+        "start_ns": pause[1],
+        "idle_before": "verified",
+        "power": power.model_dump(mode="json"),
+    }
+    phase["power"] |= {name: value for name, value in changed.items() if name in phase["power"]}
+    phase |= {name: value for name, value in changed.items() if name in phase}
+    rules = RULES.model_dump(mode="json")
+    return idle_problems(
+        path if changed.get("read", True) else None,
+        phase,
+        devices=2,
+        earlier_ns=changed.get("earlier_ns", BOOT - S),
+        rules=rules,
+    )[0]
+
+
+def test_idle_power_is_that_of_the_pause(tmp_path: Path) -> None:
+    path = tmp_path / "power.parquet"
+    assert idle(path) == []
+    for changed, says in (
+        ({"idle_power_w": 270.0}, "idle_power_w is 270"),
+        ({"idle_span_ns": [BOOT - S, BOOT + 2 * S]}, "it is of 3 s, the pause is 5 s"),
+        ({"idle_span_ns": None}, "idle_power_w is 3"),
+        ({"idle_power_w": None}, "idle_span_ns is"),
+        ({"start_ns": BOOT + S}, "not between the phase before and this one"),
+        ({"earlier_ns": BOOT + S}, "not between the phase before and this one"),
+        ({"idle_before": "not reached"}, "the server was not idle"),
+        ({"read": False}, "there are no readings"),
+        # A quieter time, as before the server was loaded with its model, is another one.
+        ({"idle_span_ns": [BOOT + 20 * S, BOOT + 25 * S]}, "not between"),
+    ):
+        assert any(says in text for text in idle(path, **changed)), says
+
+
+class Meter:
+    """A sampler that says what it is."""
+
+    def open(self) -> PowerSource:
+        devices = tuple(PowerDevice(id=f"node/{k}") for k in range(2))
+        return PowerSource(
+            source="nvml", scope="gpu+hbm", measured=True, update_period_s=0.1, devices=devices
+        )
+
+    def close(self) -> None:
+        pass

@@ -195,6 +195,19 @@ def test_costs_stand_with_every_input_and_its_source(entry: Entry, html: str) ->
     ):
         assert said in text
     assert "at capacity 60% of all hours (last <month>)" in text
+    # Electricity is paid for what was measured: both powers are inputs too.
+    tier = entry.tiers[0]
+    phase = next(p for p in entry.phases if p.phase == tier.published_phase)
+    assert phase.energy.mean_power_w is not None
+    power = f"accelerators {phase.energy.mean_power_w:,.0f} W at capacity (measured in phase {phase.phase}: "
+    assert f"sim, tier 2: {power}sim" in text
+    assert " W idle" not in text
+    idle = phase.model_copy(update={"power": phase.power.model_copy(update={"idle_power_w": 1234.0})})
+    known = changed_system(entry, price=price).model_copy(
+        update={"phases": tuple(idle if p is phase else p for p in entry.phases)}
+    )
+    text = Outline(render_report(board(known), None)).text
+    assert f"accelerators 1,234 W idle (measured in the pause before phase {phase.phase}: sim" in text
     assert "PUE" not in text.partition("What it costs")[2].partition("Agents at each tier")[0]
 
 

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.price import Price
+from pytest_agentperf.results.power_text import published_phase
 from pytest_agentperf.results.report.rows import tier_title
 from pytest_agentperf.results.tables import number
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_agentperf.core.economics import Normalisation
-    from pytest_agentperf.core.leaderboard import Entry
+    from pytest_agentperf.core.leaderboard import Entry, TierResult
     from pytest_agentperf.results.report.rows import Group
 
 _HEADS = (
@@ -68,6 +69,18 @@ def _cells(n: Normalisation | None) -> list[str]:
     ]
 
 
+def _power_inputs(entry: Entry, tier: TierResult) -> Iterator[str]:
+    """Yield the powers that electricity is paid for, each with where it was read."""
+    phase = published_phase(entry, tier)
+    if phase is None or (power_w := phase.energy.mean_power_w) is None:
+        return
+    source = entry.power_source[tier.deployment].source
+    read = f"{source}, {phase.energy.method}" if phase.energy.method else source
+    yield f"accelerators {number(power_w, 0)} W at capacity (measured in phase {phase.phase}: {read})"
+    if (idle_w := phase.power.idle_power_w) is not None:
+        yield f"accelerators {number(idle_w, 0)} W idle (measured in the pause before phase {phase.phase}: {read})"
+
+
 def inputs_of(label: str, entry: Entry) -> Iterator[str]:
     """Yield each input of the costs with its source, then what keeps a figure from being there."""
     price = Price.model_validate(entry.system["price"])
@@ -84,5 +97,6 @@ def inputs_of(label: str, entry: Entry) -> Iterator[str]:
     if price.utilisation is not None:
         yield f"{label}: at capacity {price.utilisation.share:.0%} of all hours ({price.utilisation.source})"
     for tier in entry.tiers:
+        yield from (f"{label}, {tier_title(tier.tier)}: {text}" for text in _power_inputs(entry, tier))
         notes = tier.normalisation.notes if tier.normalisation else ()
         yield from (f"{label}, {tier_title(tier.tier)}: {note}" for note in notes if "cost" in note)
