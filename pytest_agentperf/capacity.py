@@ -333,25 +333,40 @@ class CapacityRun:
         )
         self._tell(started)
         self._observer.phase_started(kind, n_agents, deployment.name)
+        with self._stop.phase():
+            run = self._started(deployment, started)
+            if run is not None:
+                self._tell(
+                    PhaseFinished(
+                        tier=tier, tokens=run.tokens, elapsed_s=self._elapsed_s(), result=run.result
+                    )
+                )
+        # Asked too late to break this phase off; there is no next one.
+        self._stop.check()
+        return run
+
+    def _started(self, deployment: Deployed, started: PhaseStarted) -> PhaseRun | None:
+        """Run a phase that has been told, and store it; what breaks it off is told, too."""
         spent = _Spent(self._over_budget)
         try:
-            if kind == "accuracy":
-                asking = AccuracyPhase(deployment, self._clock, n_agents)
-                run = asking.run(phase=number, on_status=self._observer.phase_status, spent=spent)
+            if started.kind == "accuracy":
+                asking = AccuracyPhase(deployment, self._clock, started.n_agents)
+                run = asking.run(phase=started.phase, on_status=self._observer.phase_status, spent=spent)
+                self._stop.heed()
             else:
                 run = deployment.run_phase(
-                    kind,
-                    n_agents,
-                    phase=number,
-                    attempt=attempt,
+                    started.kind,
+                    started.n_agents,
+                    phase=started.phase,
+                    attempt=started.attempt,
                     tiers=tiers_of(self.settings, deployment.name),
-                    crashed_before=(deployment.name, n_agents) in self.state.crashes,
+                    crashed_before=(deployment.name, started.n_agents) in self.state.crashes,
                     on_status=self._observer.phase_status,
                     spent=spent,
                     stop=self._stop,
-                    wanted=tier,
+                    wanted=started.tier,
                 )
-            run = run._replace(result=self._observer.phase_finished(run))
+            return run._replace(result=self._observer.phase_finished(run))
         except BaseException as error:
             digests: Mapping[str, str] = {}
             if isinstance(error, Interrupted):
@@ -359,8 +374,8 @@ class CapacityRun:
                 if error.columns is not None:
                     digests = self._stop.keep(BrokenOff(started, error.columns))
             broken_off = PhaseBrokenOff(
-                phase=number,
-                attempt=attempt,
+                phase=started.phase,
+                attempt=started.attempt,
                 reason=type(error).__name__,
                 tokens=spent.tokens,
                 elapsed_s=self._elapsed_s(),
@@ -372,12 +387,6 @@ class CapacityRun:
             if isinstance(error, BudgetSpent):
                 return None
             raise
-        self._tell(
-            PhaseFinished(tier=tier, tokens=run.tokens, elapsed_s=self._elapsed_s(), result=run.result)
-        )
-        # Asked too late to break this phase off; there is no next one.
-        self._stop.check()
-        return run
 
     def _elapsed_s(self) -> float:
         if self._start_ns is None:

@@ -189,8 +189,9 @@ class Deployed:
             state = Phase(
                 n_agents, StopRule.for_warmup(rules) if warmup else StopRule.from_ruleset(rules), start_ns
             )
-            with stop.heeded():
-                tokens = self._follow(pool, state, kind, on_status, spent, stop, early)
+            # From here on there is something to lose, until it is in the journal.
+            stop.heed()
+            tokens = self._follow(pool, state, kind, on_status, spent, stop, early)
             columns = pool.stop_phase()
             load = dict(pool.describe())
         except LoadError as error:

@@ -66,10 +66,13 @@ class StopRequest:
         self._grace_s = grace_s
         return True
 
-    @contextlib.contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Within this, somebody calls `check` several times a second."""
+    def heed(self) -> None:
+        """From now on `check` is called soon: several times a second, or once what has ended is kept."""
         self._heeded = True
+
+    @contextlib.contextmanager
+    def phase(self) -> Iterator[None]:
+        """One phase, until it is kept or lost; nobody heeds a request before `heed` in it, and behind it."""
         try:
             yield
         finally:

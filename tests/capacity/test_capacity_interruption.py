@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from virtual_system import Watch, demo_set, open_virtual, settings_for, shape
 
+import pytest_agentperf.deployed
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.journal import Event, PhaseBrokenOff, PhaseFinished, PhaseStarted
@@ -17,7 +18,10 @@ from pytest_agentperf.sim.clock import VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseEvents, PhaseStatus
+    from pytest_agentperf.core.records import RequestColumns
+    from pytest_agentperf.deployed import PhaseRun
 
 # Answers of about a second: there are always some in flight.
 SHAPE = shape("slow", 1, 5, 8, step_base_ms=60, step_per_sequence_ms=1, jitter_cv=0.0)
@@ -172,5 +176,64 @@ def test_a_phase_that_had_ended_counts_and_no_other_begins() -> None:
     assert last.result.n_agents == 2
 
 
+@pytest.mark.parametrize("where", ["phase_numbers", "invalid_reasons", "storing", "journal"])
+def test_a_phase_whose_numbers_are_being_computed_is_kept(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours were measured, and all that is left to do takes seconds; asked again, it is left undone."""
+    stop = StopRequest()
+    asked: list[bool] = []
+
+    def ask(n_agents: int) -> None:
+        if n_agents == 2 and not asked:
+            asked.extend((stop.ask(60), stop.ask(60)))
+
+    class Storing(Watch):
+        def phase_finished(self, run: PhaseRun) -> PhaseResult:
+            if where == "storing":
+                ask(run.result.n_agents)
+            return super().phase_finished(run)
+
+    class Writing(Journal):
+        def append(self, event: Event) -> None:
+            if where == "journal" and isinstance(event, PhaseFinished):
+                ask(event.result.n_agents)
+            super().append(event)
+
+    if where in ("phase_numbers", "invalid_reasons"):
+        function = getattr(pytest_agentperf.deployed, where)
+
+        def computing(columns: RequestColumns, *args: Any, **kwargs: Any) -> Any:
+            ask(len(set(columns["agent"])))
+            return function(columns, *args, **kwargs)
+
+        monkeypatch.setattr(pytest_agentperf.deployed, where, computing)
+    journal = Writing()
+    settings = settings_for(SHAPE, nonce="computing", warmup_agents=1, min_window_s=1.0)
+    with (
+        pytest.raises(Interrupted),
+        CapacityRun(
+            settings,
+            Storing(),
+            clock=VirtualClock(),
+            open_=open_virtual,
+            journal=journal,
+            stop=stop,
+            encode=demo_set,
+        ) as run,
+    ):
+        run.measure(SHAPE.tier.name)
+    assert asked == [True, False], "the second request is for now"
+    last = journal.events[-2]
+    assert isinstance(last, PhaseFinished)
+    assert last.result.n_agents == 2
+    assert not [event for event in journal.events if isinstance(event, PhaseBrokenOff)]
+
+
 def test_where_no_phase_runs_nobody_heeds_it() -> None:
-    assert not StopRequest().ask(1.0)
+    stop = StopRequest()
+    assert not stop.ask(1.0)
+    with stop.phase():
+        assert not stop.ask(1.0), "it waits for the server to drain, say"
+        stop.heed()
+    assert not stop.ask(1.0)

@@ -22,7 +22,8 @@ def test_the_first_asks_and_the_second_stops_now(
 ) -> None:
     before, stop = handlers(), StopRequest()
     with signals_ask(stop, 7.0):
-        with stop.heeded():
+        with stop.phase():
+            stop.heed()
             stop.check()
             signal.raise_signal(first)
             with pytest.raises(Interrupted) as caught:
