@@ -42,6 +42,7 @@ class Stub:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.in_flight = 0
+        self._held = 0
         self.bodies: list[dict[str, Any]] = []
         self.resets: list[int] = []
         """How many requests had come before each."""
@@ -60,12 +61,23 @@ class Stub:
             if said.prompt_tokens is None:
                 said = said._replace(prompt_tokens=Words().count(rendered(body["messages"])))
         try:
-            time.sleep(said.delay_s)
+            self._hold(said.delay_s)
             for event in events(said):
                 send(event)
         finally:
             with self._lock:
                 self.in_flight -= 1
+
+    def held(self) -> int:
+        """Return how many requests wait for an answer that was to be late."""
+        return self._held
+
+    def _hold(self, seconds: float) -> None:
+        with self._lock:
+            self._held += seconds > 0
+        time.sleep(seconds)
+        with self._lock:
+            self._held -= seconds > 0
 
 
 def limited(said: Said, max_tokens: int) -> Said:
