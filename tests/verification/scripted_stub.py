@@ -41,6 +41,8 @@ class Stub:
 
     def __init__(self, script: Script) -> None:
         self.script = script
+        self.status = 200
+        """With another one it is a front without an engine: it lists its models, and refuses all else."""
         self.in_flight = 0
         self._held = 0
         self.bodies: list[dict[str, Any]] = []
@@ -146,6 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.server.stub.bodies.append(body)
+        if self.server.stub.status != 200:
+            self.send_response(self.server.stub.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
