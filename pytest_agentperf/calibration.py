@@ -11,15 +11,13 @@ from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.metrics import output_speed_tok_s, percentile, ttft_s
 from pytest_agentperf.core.phase import PhaseSpec
-from pytest_agentperf.load.limits import cores
-from pytest_agentperf.sim.null import null_servers
+from pytest_agentperf.sim.null import Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_agentperf.core.records import RequestColumns
-    from pytest_agentperf.load.pool import LocalPool
-    from pytest_agentperf.sim.null import Truth
+    from pytest_agentperf.load.pool import WorkerPool
 
 _RAMP_SHARE = 0.3
 """Of the time that the load is held, the agents take this to begin."""
@@ -35,7 +33,7 @@ _STREAMING = 0.9
 
 
 def calibrate(
-    pool: LocalPool,
+    pool: WorkerPool,
     trajectories: Sequence[str],
     *,
     n_agents: int,
@@ -47,12 +45,16 @@ def calibrate(
 
     Takes `hold_s` and a few seconds more. The bodies are those of `trajectories`.
     """
-    wanted = max(1, round(chunks_per_s / _CHUNKS_PER_SERVER_S))
-    free = max(1, cores() - pool.workers_for(n_agents))
     tokens_per_s = max(2.0, chunks_per_s / n_agents / _STREAMING)
     ramp_ns = round(_RAMP_SHARE * hold_s * NS_PER_S)
     on_progress(f"calibrating the load generator: {n_agents} agents, {chunks_per_s:,.0f} chunks/s")
-    with null_servers(min(wanted, free), tokens_per_s, min(1.0, _ANSWER_SHARE * hold_s)) as servers:
+    with pool.null_servers(
+        n_agents,
+        chunks_per_s,
+        per_server_s=_CHUNKS_PER_SERVER_S,
+        tokens_per_s=tokens_per_s,
+        answer_s=min(1.0, _ANSWER_SHARE * hold_s),
+    ) as servers:
         spec = PhaseSpec(
             phase=0,
             attempt=0,
@@ -70,25 +72,44 @@ def calibrate(
         while (now_ns := monotonic_ns()) < end_ns:
             pool.poll(min(0.1, (end_ns - now_ns) / NS_PER_S))
         columns = pool.stop_phase()
-        load = pool.describe()
-        truth = servers.stop()
-    return _compare(columns, truth, spec, load, chunks_per_s, start_ns + ramp_ns, end_ns)
+        notes = servers.stop()
+    open_ns = start_ns + ramp_ns
+    # Each host by itself: among a hundred that are right, one that is wrong would not be seen.
+    return Calibration.of_hosts(
+        [
+            _compare(
+                columns.only(np.isin(columns["agent"], share.agents)),
+                Truth(notes[share.host.facts.id]),
+                len(share.agents),
+                pool.describe(),
+                chunks_per_s * len(share.agents) / n_agents,
+                share.host.clock.to_host(open_ns),
+                share.host.clock.to_host(end_ns),
+                host=share.host.name,
+            )
+            for share in pool.shares()
+            if share.agents
+        ]
+    )
 
 
 def _compare(
     columns: RequestColumns,
     truth: Truth,
-    spec: PhaseSpec,
+    n_agents: int,
     load: dict[str, float],
     chunks_per_s: float,
     open_ns: int,
     close_ns: int,
+    *,
+    host: str,
 ) -> Calibration:
     failures = [text for text in columns.texts["failure"] if text]
     if failures:
         raise LoadError(
             f"{len(failures)} of {len(columns)} requests to the null server failed ({failures[0]})",
-            remedy="check this machine's limits, memory and CPU: nothing but the load generator is at work here",
+            where=host,
+            remedy="check its limits, memory and CPU: nothing but the load generator is at work here",
         )
     found = [
         (i, times)
@@ -105,12 +126,13 @@ def _compare(
     if (compared := np.count_nonzero(streamed)) < _REQUESTS_MIN:
         raise LoadError(
             f"only {compared} answers of the null server could be compared",
+            where=host,
             remedy="use a dataset with shorter tool delays, or a machine with more CPU",
         )
     true_tok_s = tokens[streamed] / ((last - first)[streamed] / NS_PER_S)
     speed_error = np.abs(output_speed_tok_s(columns)[rows][streamed] / true_tok_s - 1)
     return Calibration(
-        n_agents=spec.n_agents,
+        n_agents=n_agents,
         chunks_per_s=chunks_per_s,
         chunks_per_s_reached=truth.chunks_per_s(open_ns, close_ns),
         requests=len(found),

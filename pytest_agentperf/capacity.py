@@ -33,8 +33,8 @@ from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.interruption import BrokenOff, Interrupted, StopRequest
 from pytest_agentperf.opening import NotRunnable, encoded_dataset, open_deployment
 from pytest_agentperf.results.accuracy import asked
-from pytest_agentperf.results.artifact import software_digest, software_versions
 from pytest_agentperf.results.tier_result import tier_result
+from pytest_agentperf.software import software_digest, software_versions
 from pytest_agentperf.strategy import new_strategy, tiers_of
 
 if TYPE_CHECKING:

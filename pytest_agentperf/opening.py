@@ -21,7 +21,8 @@ from pytest_agentperf.deploy.server_metrics import ScrapedMetrics
 from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.bodies import BodyRules, common_fields
-from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.hosts import LoadHosts
+from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.power.metering import Metering
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.errors import AgentPerfError
-    from pytest_agentperf.core.ports import BlockingClock, LoadPool
+    from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.verify.counters import Counters
 
 # So long the phase is not looked after, as its own process waits for the answer.
@@ -158,6 +159,9 @@ class Opening:
         self._parameters = settings.suite.request_parameters(self._config.serving.framework)
         self._server = self._make_server(endpoint.url, logs, on_progress)
         self._preflight = Preflight(settings, name, self._model, self._headers, clock)
+        self._hosts = LoadHosts(
+            settings.load, fewer_allowed=settings.ruleset.fewer_load_hosts, on_wait=on_progress
+        )
         self._metering: Metering | None = None
         self._deployed: Deployed | None = None
 
@@ -189,7 +193,8 @@ class Opening:
         if dataset is None or preflight.fatal is not None:
             return None
         self._deployed = self._compose(dataset, counters)
-        preflight.load_generator(self._deployed.calibrate)
+        if not self._settings.load or preflight.load_hosts(self._deployed.workers):
+            preflight.load_generator(self._deployed.calibrate)
         self._deployed.checks = self.checks
         return self._deployed
 
@@ -305,7 +310,7 @@ class Opening:
         ) as asker:
             return asker.ask(body).status
 
-    def _open_pool(self, dataset: EncodedDataset) -> LoadPool:
+    def _open_pool(self, dataset: EncodedDataset) -> WorkerPool:
         worker = WorkerConfig(
             url=self._server.url,
             headers=dict(self._headers),
@@ -317,11 +322,12 @@ class Opening:
             ruleset=self._settings.ruleset,
             tokenizer=None if self._server.simulated else self._settings.suite.tokenizer,
         )
-        return LocalPool(
+        return WorkerPool(
             Masked(worker.model_dump()),
             workers=self._settings.workers,
             # A server that is faster than its target has fewer agents than it could carry.
             chunks_per_agent_s=max(tier.output_speed_p25_tok_s for tier in self._settings.tiers.values()),
+            hosts=self._hosts,
         )
 
     def _open_metering(self) -> Metering:
@@ -337,7 +343,7 @@ class Opening:
 
 
 def _calibrate(
-    trajectories: Sequence[str], hold_s: float, pool: LocalPool, n_agents: int, chunks_per_s: float
+    trajectories: Sequence[str], hold_s: float, pool: WorkerPool, n_agents: int, chunks_per_s: float
 ) -> Calibration:
     return calibrate(pool, trajectories, n_agents=n_agents, chunks_per_s=chunks_per_s, hold_s=hold_s)
 

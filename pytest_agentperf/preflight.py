@@ -12,6 +12,8 @@ from pytest_agentperf.dataset.default import is_to_be_made
 from pytest_agentperf.deploy.preflight import Wanted, check_endpoint
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules, common_fields
 from pytest_agentperf.load.host_checks import check_host
+from pytest_agentperf.load.hosts import host_text
+from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.power.preflight import check_metering
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.ports import BlockingClock, Server
+    from pytest_agentperf.core.ports import BlockingClock, LoadPool, Server
     from pytest_agentperf.encoding import EncodedDataset
     from pytest_agentperf.power.metering import Metering
     from pytest_agentperf.verify.counters import Counters
@@ -173,6 +175,29 @@ class Preflight:
         else:
             found = ok("context", f"the server declares {self._context_tokens:,} tokens; {request}")
         self._note(found)
+
+    def load_hosts(self, join: Callable[[], LoadPool]) -> bool:
+        """Let the load hosts that the run names join, and see whether each reaches the endpoint."""
+        try:
+            pool = join()
+            assert isinstance(pool, WorkerPool)
+            away = pool.unreachable()
+        except LoadError as error:
+            self._note(failed("load hosts", _text(error), error.remedy))
+            return False
+        for host in pool.hosts:
+            name = f"load host {host.name}"
+            if host.name in away:
+                self._note(
+                    failed(
+                        name,
+                        f"does not reach the endpoint: {away[host.name]}",
+                        "give the endpoint an address that every load host reaches, and let its port through",
+                    )
+                )
+            else:
+                self._note(ok(name, host_text(host)))
+        return not away
 
     def load_generator(self, calibrate: Callable[[], Calibration | None]) -> None:
         """Calibrate at a small load."""

@@ -47,6 +47,14 @@ def invalid_reasons(
                 what=f"a load worker {what} {load[name] * 1e3:.0f} ms at P99 (limit {limit_s * 1e3:.0f} ms)",
                 remedy="use more load workers (--agentperf-workers) or free this machine's CPU",
             )
+    if (off_s := load.get("clock_error_s", 0.0)) > rules.clock_error_max_s:
+        worst = max(load["hosts"], key=lambda host: host["clock_error_s"])
+        yield InvalidReason(
+            code="load_clock_unsure",
+            what=f"the clock of load host {worst['name']} may be off by {off_s * 1e3:.0f} ms (limit "
+            f"{rules.clock_error_max_s * 1e3:.0f} ms)",
+            remedy="let the load hosts' clocks be disciplined (chrony, ntpd), and see to the network between",
+        )
     if ours := columns.texts["failure"].count("client_resources"):
         yield InvalidReason(
             code="client_resources",

@@ -1,28 +1,34 @@
-"""What a load worker is composed of; `load.pool` starts it on the far side of an execnet channel."""
+"""What a load worker is composed of; a `load.place` starts it, here or on another host."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.core.ruleset import Ruleset
+from pytest_agentperf.load.address import unreachable
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
+from pytest_agentperf.load.host_lock import HostLock
+from pytest_agentperf.load.joining import JoiningChannel, join
 from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.load.worker import Channel, error_text, run_worker
+from pytest_agentperf.sim.null import null_servers
 from pytest_agentperf.verify.tokens import load_counter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_agentperf.core.ports import TokenCounter
     from pytest_agentperf.load.keeping import AnswerKeeper
     from pytest_agentperf.load.loop import Loop
+    from pytest_agentperf.sim.null import Notes, NullServers
 
 
 class WorkerConfig(BaseModel):
@@ -85,15 +91,64 @@ class HttpReplay:
         return self._segments.tool_delays_ns(trajectory)
 
 
-def serve(channel: Channel) -> None:
+class ServedChannel(JoiningChannel, Channel, Protocol):
+    """All that a worker needs of its line."""
+
+
+class HostChores:
+    """What a load host does between phases, when the controller asks one of its workers."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._lock = HostLock()
+        self._null = contextlib.ExitStack()
+        self._servers: NullServers | None = None
+        self.by_name: Mapping[str, Callable[..., object]] = {
+            "lock": self._lock.acquire,
+            "unlock": self._lock.release,
+            "start_null_servers": self._start_null_servers,
+            "stop_null_servers": self._stop_null_servers,
+            "reach": self._reach,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._null.close()
+        self._lock.release()
+
+    def _start_null_servers(self, count: int, tokens_per_s: float, answer_s: float) -> list[str]:
+        """Return their URLs."""
+        self._servers = self._null.enter_context(null_servers(count, tokens_per_s, answer_s))
+        return self._servers.urls
+
+    def _stop_null_servers(self) -> Notes:
+        """End those that run, and return what they noted."""
+        servers, self._servers = self._servers, None
+        try:
+            return servers.stop() if servers is not None else []
+        finally:
+            self._null.close()
+
+    def _reach(self) -> str | None:
+        """Return why the endpoint cannot be reached from here, None if it can."""
+        return unreachable(self._config.url)
+
+
+def serve(channel: ServedChannel) -> None:
     """Run a worker until the controller closes the channel."""
     if threading.current_thread() is threading.main_thread():
         # Ctrl-C is the controller's to handle; it then closes the channel.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    config = channel.receive()  # type: ignore[attr-defined]
     try:
-        replay = HttpReplay(WorkerConfig.model_validate(config))
+        fields, watchdog = join(channel)
+        config = WorkerConfig.model_validate(fields)
+        replay = HttpReplay(config)
+    except EOFError:
+        return
     except Exception as error:
         channel.send(("error", error_text(error)))
         return
-    run_worker(channel, replay)
+    with HostChores(config) as chores:
+        run_worker(channel, replay, heard=watchdog.heard, chores=chores.by_name)

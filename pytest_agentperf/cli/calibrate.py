@@ -11,7 +11,7 @@ from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.encoding import EncodedDataset
-from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.results.phase_text import dataset_text
 from pytest_agentperf.worker import WorkerConfig
 
@@ -63,7 +63,7 @@ def _calibrate(args: argparse.Namespace, dataset: EncodedDataset) -> Calibration
         ruleset=DEMO_1,
         tokenizer=None,
     )
-    pool = LocalPool(worker.model_dump(), workers=args.workers, chunks_per_agent_s=args.speed)
+    pool = WorkerPool(worker.model_dump(), workers=args.workers, chunks_per_agent_s=args.speed)
     try:
         return calibrate(
             pool,

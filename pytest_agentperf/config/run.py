@@ -12,6 +12,7 @@ import yaml
 
 from pytest_agentperf.config.bundled import find_dataset, find_questions
 from pytest_agentperf.config.gating import gate_targets
+from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
 from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system, url_problem
 from pytest_agentperf.core.errors import ConfigError
@@ -64,6 +65,8 @@ class RunOptions:
     seed: int = 0
     nonce: str | None = None
     workers: int | None = None
+    load: tuple[str, ...] = ()
+    """Where load workers run; empty: as the system's file says, else on this machine."""
     force: bool = False
     rehearse: bool = False
     """Run in virtual time on the deployments' models."""
@@ -93,6 +96,8 @@ class RunSettings:
     seed: int
     nonce: str
     workers: int | None
+    load: tuple[LoadSpec, ...] = ()
+    """Where load workers run; empty: on this machine, as many as are needed."""
     force: bool = False
     """Run in spite of failed checks; the result is then marked not valid."""
     questions_path: Path | None = None
@@ -179,6 +184,7 @@ def settle(
         seed=options.seed,
         nonce=options.nonce or secrets.token_hex(16),
         workers=options.workers,
+        load=_load_specs(system, system_path, options),
         force=options.force,
         questions_path=(
             None
@@ -209,6 +215,20 @@ def settle(
             rehearsal=options.rehearse,
         ),
     )
+
+
+def _load_specs(system: System, system_path: Path, options: RunOptions) -> tuple[LoadSpec, ...]:
+    if options.load and options.workers is not None:
+        raise ConfigError(
+            "says how many workers this machine has, beside --agentperf-load",
+            where="--agentperf-workers",
+            remedy="give one of them: --agentperf-load=N*popen is N workers on this machine",
+        )
+    if options.load:
+        return parse_load_specs(options.load, where="--agentperf-load")
+    if options.workers is not None:
+        return ()
+    return parse_load_specs(system.load, where=f"{system_path}: load")
 
 
 def _check_editions(suite: Suite, system: System, system_path: Path) -> None:

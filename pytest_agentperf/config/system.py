@@ -237,6 +237,8 @@ class System(_Model):
     ruleset: str | None = None
     """Overrules the suite's ruleset."""
     overrides: dict[str, Any] = Field(default_factory=dict)
+    load: tuple[str, ...] = Field(default=(), exclude=True)
+    """Where load workers run, unless a flag says otherwise, as `2*ssh=user@host`; no part of what is measured."""
     deployments: dict[str, Deployment] = Field(min_length=1)
 
     def deployment_for(self, suite: str, tier: str) -> tuple[str, Deployment] | None:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from pytest_agentperf.core.metrics import NS_PER_S, percentile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_agentperf.core.metrics import PhaseMetrics
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.slo import SloTier
@@ -34,6 +36,23 @@ class Calibration(BaseModel):
     cpu_share_max: float
     """Share of a core that the busiest worker used."""
     workers: int
+
+    @classmethod
+    def of_hosts(cls, parts: Sequence[Calibration]) -> Calibration:
+        """Return what several load hosts together add: their loads summed, their errors those of the worst."""
+        return cls(
+            n_agents=sum(part.n_agents for part in parts),
+            chunks_per_s=sum(part.chunks_per_s for part in parts),
+            # A host that falls short of its share is not made good by one that does not.
+            chunks_per_s_reached=sum(part.chunks_per_s for part in parts)
+            * min(part.chunks_per_s_reached / part.chunks_per_s for part in parts),
+            requests=sum(part.requests for part in parts),
+            ttft_error_p50_s=max(part.ttft_error_p50_s for part in parts),
+            ttft_error_p99_s=max(part.ttft_error_p99_s for part in parts),
+            speed_error_p99=max(part.speed_error_p99 for part in parts),
+            cpu_share_max=max(part.cpu_share_max for part in parts),
+            workers=parts[0].workers,
+        )
 
     @property
     def reached(self) -> bool:

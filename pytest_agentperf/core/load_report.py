@@ -7,6 +7,31 @@ from pydantic import BaseModel, ConfigDict
 from pytest_agentperf.core.client_error import Calibration, ClientError
 
 
+class LoadHostReport(BaseModel):
+    """What one load host did in a phase."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    workers: int
+    agents: int
+    round_trip_s: float
+    """Of the quickest exchange with it; 0 for this machine."""
+    clock_error_s: float
+    """A bound on how far its times are off after conversion; 0 for this machine."""
+    lag_p99_s: float | None = None
+    cpu_share_max: float | None = None
+
+
+class LostLoadHost(BaseModel):
+    """A load host that the run went on without."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    why: str
+
+
 class LoadReport(BaseModel):
     """One phase's load generator; None where it did not tell."""
 
@@ -22,6 +47,11 @@ class LoadReport(BaseModel):
     """How much later than an agent wanted its requests went out."""
     cpu_share_max: float | None = None
     """Share of a core that the busiest worker used."""
+    clock_error_s: float | None = None
+    """Of the worst load host; None where none was named."""
+    hosts: tuple[LoadHostReport, ...] = ()
+    """The load hosts that the run named; empty for workers of this machine alone."""
+    hosts_lost: tuple[LostLoadHost, ...] = ()
     calibration: Calibration | None = None
     client_error: ClientError | None = None
     """Bounds on the load generator's own share of this phase's times."""

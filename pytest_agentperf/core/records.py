@@ -37,6 +37,8 @@ INT_COLUMNS = (
     "body_bytes",
     "prefix_head",
 )
+TIME_COLUMNS = ("t_sent_ns", "t_first_ns", "t_last_ns", "t_end_ns")
+"""Moments; `connect_ns` is a duration."""
 TEXT_COLUMNS = (
     "trajectory",
     "failure",
@@ -121,6 +123,24 @@ class RequestColumns:
         """Return which requests were sent inside [open, close)."""
         sent = self.ints["t_sent_ns"]
         return (sent >= open_ns) & (sent < close_ns)
+
+    def earlier(self, offset_ns: int) -> RequestColumns:
+        """Return them with all times so much earlier: by the clock that the other one is ahead of."""
+        if not offset_ns:
+            return self
+        shifted = {
+            name: np.where(self.ints[name] == NULL, NULL, self.ints[name] - offset_ns)
+            for name in TIME_COLUMNS
+        }
+        return RequestColumns({**self.ints, **shifted}, self.texts)
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> RequestColumns:
+        """Return some of them."""
+        wanted = np.flatnonzero(rows).tolist()
+        return RequestColumns(
+            {name: column[rows] for name, column in self.ints.items()},
+            {name: [column[i] for i in wanted] for name, column in self.texts.items()},
+        )
 
     @classmethod
     def concatenate(cls, parts: Iterable[RequestColumns]) -> RequestColumns:

@@ -85,6 +85,10 @@ class Ruleset(BaseModel):
     prompt_sample: int = Field(ge=0)
     """About how many prompts."""
     client_lag_p99_max_s: float = Field(gt=0)
+    clock_error_max_s: float = Field(default=0.5, gt=0)
+    """How far the clock of a load host may be off, as exchanges with it bound that."""
+    fewer_load_hosts: bool = True
+    """Whether a run goes on with the others once a load host is lost; the phase that lost it is INVALID anyhow."""
     calibration_s: float = Field(gt=0)
     """How long each calibration of the load generator holds its load."""
     client_error_max: float = Field(ge=0, lt=1)
@@ -229,6 +233,7 @@ DEMO_1 = Ruleset(
     token_outliers_max=0.1,
     token_sample=200,
     prompt_sample=32,
+    clock_error_max_s=0.02,
     client_lag_p99_max_s=0.05,
     calibration_s=1.0,
     client_error_max=0.005,

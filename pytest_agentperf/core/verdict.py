@@ -37,7 +37,13 @@ class InvalidReason(BaseModel):
 
 
 LOAD_GENERATOR_CODES = frozenset(
-    {"load_generator_saturated", "client_resources", "load_worker_died", "calibration_failed"}
+    {
+        "load_generator_saturated",
+        "client_resources",
+        "load_worker_died",
+        "calibration_failed",
+        "load_clock_unsure",
+    }
 )
 """Reasons for INVALID that lie with the load generator and say nothing about the server."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import socket
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+_PATIENCE_S = 5.0
 
 
 class Address(NamedTuple):
@@ -34,3 +37,14 @@ class Addresses:
     def worked(self, address: Address) -> None:
         """Prefer this address's family from now on."""
         self._family = address.family
+
+
+def unreachable(url: str) -> str | None:
+    """Return why no connection to an endpoint can be made from this host, None if one can."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE_S):
+            return None
+    except OSError as error:
+        return error.strerror or str(error) or type(error).__name__

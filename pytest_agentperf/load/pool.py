@@ -1,16 +1,11 @@
-"""The local load pool: as many worker processes as the agents need, behind execnet gateways; agents sharded by id."""
+"""The load pool: workers on this machine or on other hosts, and the agents of one phase spread over them."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
-import queue
-import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import execnet
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
@@ -18,18 +13,27 @@ from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import KeptAnswer
 from pytest_agentperf.core.phase import PhaseEvents
 from pytest_agentperf.core.records import RequestColumns
-from pytest_agentperf.load.limits import agents_within, cores, local_ports
+from pytest_agentperf.core.sharding import shards
+from pytest_agentperf.load.clocks import Clocks
+from pytest_agentperf.load.crew import Crew
+from pytest_agentperf.load.gateway_place import GatewayPlace
+from pytest_agentperf.load.hosts import Joining, LoadHosts, LostHost, open_place, reach, weight
+from pytest_agentperf.load.limits import cores
 from pytest_agentperf.load.worker import events_from_wire, spec_to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_agentperf.core.phase import PhaseSpec
+    from pytest_agentperf.load.crew import Host, Worker
+    from pytest_agentperf.load.place import Place
 
-# A worker imports the package, and may load a tokenizer.
-_READY_TIMEOUT_S = 120.0
 _RECORDS_TIMEOUT_S = 120.0
 _LOOK_TIMEOUT_S = 30.0
+_CHORE_TIMEOUT_S = 60.0
+_LOCK_RETRY_S = 1.0
+# A worker that says nothing for so long in a phase is gone, or behind a network that is.
+_SILENT_S = 15.0
 # What a worker is planned to carry: under half of what a core of 2.5 GHz was measured to hold (docs/load-engine.md).
 _CHUNKS_PER_WORKER_S = 30_000
 # Time for the frames to reach every worker before the first agent starts.
@@ -37,125 +41,126 @@ _LEAD_NS = NS_PER_S // 20
 # And for a worker to make its agents, each with its order of the trajectories.
 _LEAD_PER_AGENT_NS = 50_000
 _LEAD_PER_CHOICE_NS = 4_000
-# The remote end imports the package by itself; only this line travels.
-_REMOTE = "from pytest_agentperf.worker import serve; serve(channel)"
+_EVENTS_INTERVAL_NS = NS_PER_S // 10
+# Reports of all workers together: more of them would take a core of this machine.
+_REPORTS_PER_S = 400
 
 
-@dataclass(slots=True)
-class _Worker:
-    number: int
-    gateway: Any
-    channel: Any
-    info: Mapping[str, Any] = field(default_factory=dict)
-    in_flight: int = 0
-    drained: bool = False
+class HostShare(NamedTuple):
+    """What one host did in a phase."""
+
+    host: Host
+    agents: list[int]
 
 
-class LocalPool:
-    """A `LoadPool` of processes on this machine."""
+class WorkerPool:
+    """A `LoadPool`."""
 
     def __init__(
-        self, config: Mapping[str, Any], *, workers: int | None = None, chunks_per_agent_s: float = 0.0
+        self,
+        config: Mapping[str, Any],
+        *,
+        workers: int | None = None,
+        chunks_per_agent_s: float = 0.0,
+        hosts: LoadHosts | None = None,
     ) -> None:
         """Start the first workers, and give each the `config` that `worker.serve` takes.
 
-        `workers`: exactly so many; None: as many as the agents of a phase need at `chunks_per_agent_s` each, and as
-        the machine's cores leave beside one for everything else. A pool grows, but never shrinks.
+        `workers`: exactly so many on this machine; None: as many as the agents of a phase need at `chunks_per_agent_s`
+        each, and as the machine's cores leave beside one for everything else. With `hosts` that name places there are
+        the workers that they name. A pool may grow, but never shrinks.
         """
-        self._config = dict(config)
-        self._fixed = workers
+        self._workers_wanted = workers
         self._chunks_per_agent_s = chunks_per_agent_s
-        self._frames: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._group = execnet.Group()
-        self._workers: list[_Worker] = []
-        self._overtaken: list[tuple[int, Any]] = []
-        """Frames that came while others were waited for."""
-        self._health: list[Mapping[str, float]] = []
+        self._load_hosts = hosts or LoadHosts()
+        self._crew = Crew()
+        self._joining = Joining(self._crew, config)
+        self._clocks = Clocks(self._crew)
+        self._places: list[Place] = []
+        self._lost: list[LostHost] = []
+        self._interval_ns = _EVENTS_INTERVAL_NS
+        self._running = False
+        self._health: dict[Worker, Mapping[str, float]] = {}
         self._kept: list[KeptAnswer] = []
         try:
-            # What is wrong with the installation is wrong in every worker: see it now.
-            self._grow(workers or 1)
+            if self._load_hosts.specs:
+                self._join_all()
+            else:
+                self._places = [GatewayPlace()]
+                # What is wrong with the installation is wrong in every worker: see it now.
+                self._joining.join(self._places[0], workers or 1)
         except BaseException:
             self.close()
             raise
 
+    @property
+    def hosts(self) -> list[Host]:
+        """Return the hosts that carry load."""
+        return self._joining.hosts
+
     def workers_for(self, n_agents: int) -> int:
         """Return how many processes carry so many agents."""
-        if self._fixed is not None:
-            return self._fixed
+        if self._load_hosts.specs:
+            return len(self._crew.workers)
+        if self._workers_wanted is not None:
+            return self._workers_wanted
         needed = math.ceil(n_agents * self._chunks_per_agent_s / _CHUNKS_PER_WORKER_S)
-        return max(1, min(needed, cores() - 1), len(self._workers))
+        return max(1, min(needed, cores() - 1), len(self._crew.workers))
 
-    def _grow(self, workers: int) -> None:
-        waiting = set(range(len(self._workers), workers))
-        for number in sorted(waiting):
-            self._workers.append(self._start(number, self._config))
-        while waiting:
-            try:
-                number, frame = self._next(_READY_TIMEOUT_S)
-            except queue.Empty:
-                raise LoadError(
-                    f"{len(waiting)} load workers were not ready within {_READY_TIMEOUT_S:g} s",
-                    remedy="check this machine's memory and CPU; use fewer workers",
-                ) from None
-            if frame[0] == "ready":
-                self._workers[number].info = frame[1]
-                waiting.discard(number)
-
-    def _check_limits(self, n_agents: int) -> None:
-        descriptors, ports = min(worker.info["descriptors"] for worker in self._workers), local_ports()
-        reach = agents_within(descriptors, len(self._workers), ports)
-        if n_agents > reach:
-            raise LoadLimitError(
-                f"this machine's limits carry {reach} agents, not {n_agents}: {descriptors} open files in each of "
-                f"{len(self._workers)} load workers, {ports} local ports",
-                remedy="raise the hard limit of open files (ulimit -Hn) and net.ipv4.ip_local_port_range",
-            )
-
-    def _start(self, number: int, config: Mapping[str, Any]) -> _Worker:
-        gateway = self._group.makegateway(f"popen//python={sys.executable}//id=load{number}")
-        channel = gateway.remote_exec(_REMOTE)
-        channel.send(dict(config))
-        channel.setcallback(lambda frame: self._frames.put((number, frame)), endmarker=("gone",))
-        return _Worker(number, gateway, channel)
-
-    def start_phase(self, spec: PhaseSpec, *, urls: Sequence[str] = ()) -> int:
+    def start_phase(self, spec: PhaseSpec, *, urls: Mapping[str, Sequence[str]] | None = None) -> int:
         """Let every worker start its agents; returns the start of the phase (monotonic ns).
 
-        `urls`: endpoints to use in this phase instead of the configured one, spread over the workers. Raises
-        LoadError if a worker does not start, LoadLimitError if this machine's limits do not carry so many agents.
+        `urls`: endpoints to use in this phase instead of the configured one, by id of the host, spread over its
+        workers. Raises LoadError if a worker does not start, LoadLimitError if the limits of all hosts together do not
+        carry so many agents.
         """
-        self._health, self._kept, self._overtaken = [], [], []
+        crew = self._crew
+        self._health, self._kept = {}, []
+        crew.forget_frames()
         # A full collection takes tens of milliseconds, perhaps on a worker's core.
         gc.collect()
         gc.freeze()
-        self._grow(self.workers_for(spec.n_agents))
-        self._check_limits(spec.n_agents)
+        if (missing := self.workers_for(spec.n_agents) - len(crew.workers)) > 0:
+            self._joining.join(self._places[0], missing)
+        self._share_out(spec.n_agents)
+        self._lock()
+        self._clocks.begin(self.hosts)
+        self._interval_ns = max(_EVENTS_INTERVAL_NS, len(crew.workers) * NS_PER_S // _REPORTS_PER_S)
+        wire = spec_to_wire(spec)
         lead_per_agent_ns = _LEAD_PER_AGENT_NS + len(spec.trajectories) * _LEAD_PER_CHOICE_NS
-        start_ns = monotonic_ns() + _LEAD_NS + spec.n_agents // len(self._workers) * lead_per_agent_ns
-        for worker in self._workers:
-            worker.drained, worker.in_flight = False, 0
-            agent_ids = list(range(worker.number, spec.n_agents, len(self._workers)))
-            url = urls[worker.number % len(urls)] if urls else None
-            self._send(worker, ("phase", spec_to_wire(spec), agent_ids, start_ns, url))
+        most = max(len(worker.agents) for worker in crew.workers)
+        start_ns = monotonic_ns() + _LEAD_NS + self._clocks.lead_ns + most * lead_per_agent_ns
+        for host in self.hosts:
+            for i, worker in enumerate(host.workers):
+                worker.drained, worker.in_flight, worker.heard_ns = False, 0, monotonic_ns()
+                url = None if urls is None else urls[host.facts.id][i % len(urls[host.facts.id])]
+                host_start_ns = host.clock.to_host(start_ns)
+                crew.send(worker, "phase", wire, worker.agents, host_start_ns, url, self._interval_ns)
+        self._running = True
         return start_ns
 
     def poll(self, timeout_s: float) -> PhaseEvents:
-        """Wait at most `timeout_s` for news and return all there is; raises LoadError if a worker has died."""
+        """Wait at most `timeout_s` for news and return all there is; raises LoadError if a worker is lost."""
         parts: list[PhaseEvents] = []
         deadline_ns = monotonic_ns() + round(timeout_s * NS_PER_S)
-        while True:
-            left_s = (deadline_ns - monotonic_ns()) / NS_PER_S
-            try:
-                number, frame = self._overtaken.pop(0) if self._overtaken else self._next(max(0.0, left_s))
-            except queue.Empty:
-                break
-            if frame[0] != "events":
-                continue
-            events = events_from_wire(frame[1])
-            parts.append(events)
-            self._workers[number].in_flight = events.in_flight
-            self._workers[number].drained = events.drained
+        while (news := self._crew.next((deadline_ns - monotonic_ns()) / NS_PER_S)) is not None:
+            worker, frame = news
+            if frame[0] == "clock":
+                self._clocks.take(worker, frame)
+            elif frame[0] == "events":
+                assert worker.host is not None
+                events = events_from_wire(frame[1], offset_ns=worker.host.clock.offset_ns)
+                parts.append(events)
+                worker.in_flight, worker.drained = events.in_flight, events.drained
+        workers = self._crew.workers
+        if self._running:
+            limit_s = max(_SILENT_S, 5 * self._interval_ns / NS_PER_S)
+            if (silent := self._crew.silent_since(limit_s)) is not None:
+                raise LoadError(
+                    f"{silent.label} has said nothing for {limit_s:g} s",
+                    remedy="see to that host and the network between",
+                )
+            self._clocks.tick()
         return PhaseEvents(
             activations=[item for part in parts for item in part.activations],
             completions=[item for part in parts for item in part.completions],
@@ -163,59 +168,49 @@ class LocalPool:
             speed_tok_s=[value for part in parts for value in part.speed_tok_s],
             failures=sum(part.failures for part in parts),
             tokens=sum(part.tokens for part in parts),
-            in_flight=sum(worker.in_flight for worker in self._workers),
-            drained=all(worker.drained for worker in self._workers),
+            in_flight=sum(worker.in_flight for worker in workers),
+            drained=all(worker.drained for worker in workers),
         )
 
     def look(self) -> AnswersSoFar:
         """Ask every worker for the requests that have ended since the last look, and those under way."""
-        for worker in self._workers:
-            self._send(worker, ("look",))
-        parts: list[AnswersSoFar] = []
-        while len(parts) < len(self._workers):
-            try:
-                number, frame = self._next(_LOOK_TIMEOUT_S)
-            except queue.Empty:
-                raise LoadError(
-                    f"{len(self._workers) - len(parts)} load workers did not answer within {_LOOK_TIMEOUT_S:g} s",
-                    remedy="check this machine's memory and CPU; use more workers",
-                ) from None
-            if frame[0] == "look":
-                parts.append(AnswersSoFar.from_wire(frame[1]))
-            else:
-                self._overtaken.append((number, frame))
+        workers = self._crew.workers
+        for worker in workers:
+            self._crew.send(worker, "look")
+        parts = []
+        for worker, (_, answers) in self._crew.gather(workers, "look", _LOOK_TIMEOUT_S):
+            assert worker.host is not None
+            found = AnswersSoFar.from_wire(answers)
+            parts.append(found._replace(t_sent_ns=worker.host.clock.to_ours(found.t_sent_ns)))
         return AnswersSoFar.concatenate(parts)
 
     def close_window(self, close_ns: int) -> None:
         """Tell every worker where the window closed."""
-        for worker in self._workers:
+        for worker in self._crew.workers:
+            assert worker.host is not None
             worker.drained = False
-            self._send(worker, ("close", close_ns))
+            self._crew.send(worker, "close", worker.host.clock.to_host(close_ns))
 
     def drain(self) -> None:
         """Tell every worker to send nothing more."""
-        for worker in self._workers:
+        for worker in self._crew.workers:
             worker.drained = False
-            self._send(worker, ("drain",))
+            self._crew.send(worker, "drain")
 
     def stop_phase(self) -> RequestColumns:
-        """Stop the agents and gather the records of all workers."""
-        for worker in self._workers:
-            self._send(worker, ("stop",))
-        parts: list[RequestColumns] = []
-        while len(parts) < len(self._workers):
-            try:
-                _, frame = self._next(_RECORDS_TIMEOUT_S)
-            except queue.Empty:
-                raise LoadError(
-                    f"{len(self._workers) - len(parts)} load workers gave no records within {_RECORDS_TIMEOUT_S:g} s",
-                    remedy="check this machine's memory and CPU; use more workers",
-                ) from None
-            if frame[0] == "kept":
-                self._kept += [KeptAnswer(*answer) for answer in frame[1]]
-            if frame[0] == "records":
-                parts.append(RequestColumns.from_wire(frame[1]))
-                self._health.append(frame[2])
+        """Stop the agents and gather the records of all workers, in this machine's time."""
+        self._running = False
+        workers = self._crew.workers
+        self._clocks.end()
+        for worker in workers:
+            self._crew.send(worker, "stop")
+        parts = []
+        gathered = self._crew.gather(workers, "records", _RECORDS_TIMEOUT_S, others=self._keep)
+        for worker, (_, columns, health) in gathered:
+            assert worker.host is not None
+            parts.append(RequestColumns.from_wire(columns).earlier(worker.host.clock.offset_ns))
+            self._health[worker] = health
+        self._unlock()
         return RequestColumns.concatenate(parts)
 
     def kept_answers(self) -> list[KeptAnswer]:
@@ -223,49 +218,157 @@ class LocalPool:
         kept, self._kept = self._kept, []
         return kept
 
+    @contextmanager
+    def null_servers(
+        self, n_agents: int, chunks_per_s: float, *, per_server_s: float, **how: float
+    ) -> Iterator[NullServersOfHosts]:
+        """Let every host run null servers for its own workers: as many as it needs for its share, and has cores for."""
+        workers = self.workers_for(n_agents)
+        if (missing := workers - len(self._crew.workers)) > 0:
+            self._joining.join(self._places[0], missing)
+        urls = {}
+        for host in self.hosts:
+            share = len(host.workers) / workers
+            wanted = max(1, round(share * chunks_per_s / per_server_s))
+            count = min(wanted, max(1, host.facts.cores - len(host.workers)))
+            urls[host.facts.id] = self._chore(host, "start_null_servers", count=count, **how)
+        servers = NullServersOfHosts(self, urls)
+        try:
+            yield servers
+        finally:
+            servers.stop()
+
+    def stop_null_servers(self) -> dict[str, Any]:
+        """End them and return what they noted, by id of the host."""
+        return {host.facts.id: self._chore(host, "stop_null_servers") for host in self.hosts}
+
+    def shares(self) -> list[HostShare]:
+        """Return which agents each host drives."""
+        return [
+            HostShare(host, [agent for worker in host.workers for agent in worker.agents])
+            for host in self.hosts
+        ]
+
+    def unreachable(self) -> dict[str, str]:
+        """Return the hosts that do not reach the endpoint, and why."""
+        found = {host.name: self._chore(host, "reach") for host in self.hosts}
+        return {name: why for name, why in found.items() if why is not None}
+
     def describe(self) -> dict[str, Any]:
-        """Return the workers and, after a phase, their worst loop lag and their CPU."""
-        description: dict[str, Any] = {"workers": len(self._workers)}
+        """Return the workers, and after a phase what each host did, and their worst."""
+        description: dict[str, Any] = {"workers": len(self._crew.workers)}
         if self._health:
-            description["lag_p99_s"] = max(health["lag_p99_s"] for health in self._health)
-            description["send_late_p99_s"] = max(health["send_late_p99_s"] for health in self._health)
-            description["lag_max_s"] = max(health["lag_max_s"] for health in self._health)
-            description["cpu_share_max"] = max(health["cpu_share"] for health in self._health)
+            for name, worst in (
+                ("lag_p99_s", "lag_p99_s"),
+                ("send_late_p99_s", "send_late_p99_s"),
+                ("lag_max_s", "lag_max_s"),
+                ("cpu_share_max", "cpu_share"),
+            ):
+                description[name] = max(health[worst] for health in self._health.values())
+        if self._load_hosts.specs:
+            description["clock_error_s"] = max(host.clock.bound_ns for host in self.hosts) / NS_PER_S
+            description["hosts"] = [self._describe_host(host) for host in self.hosts]
+            description["hosts_lost"] = [lost._asdict() for lost in self._lost]
         return description
 
     def close(self) -> None:
-        """End the workers; they close their connections when the channel closes."""
-        for worker in self._workers:
-            # A worker that has died has nothing left to close.
-            with contextlib.suppress(OSError):
-                worker.channel.close()
-        self._group.terminate(timeout=5.0)
+        """End the workers."""
+        self._crew.close()
+        for place in self._places:
+            place.close()
 
-    def _send(self, worker: _Worker, frame: tuple[Any, ...]) -> None:
-        try:
-            worker.channel.send(frame)
-        except OSError:
-            raise self._lost(worker) from None
+    def _describe_host(self, host: Host) -> dict[str, Any]:
+        health = [self._health[worker] for worker in host.workers if worker in self._health]
+        return {
+            "name": host.name,
+            "workers": len(host.workers),
+            "agents": sum(len(worker.agents) for worker in host.workers),
+            "round_trip_s": host.clock.round_trip_ns / NS_PER_S,
+            "clock_error_s": host.clock.bound_ns / NS_PER_S,
+            "lag_p99_s": max((item["lag_p99_s"] for item in health), default=None),
+            "cpu_share_max": max((item["cpu_share"] for item in health), default=None),
+        }
 
-    def _lost(self, worker: _Worker) -> LoadError:
-        try:
-            worker.channel.waitclose(1.0)
-        except (worker.channel.RemoteError, worker.channel.TimeoutError, OSError, EOFError) as error:
-            cause = f":\n{error}"
-        else:
-            cause = ""
-        return LoadError(
-            f"load worker {worker.number} is gone{cause}",
-            remedy="check this machine's memory; look at its output above",
-        )
+    def _join_all(self) -> None:
+        """Bring in the places that the run names; after the first time, those that are still there."""
+        hosts = self._load_hosts
+        for spec in hosts.specs:
+            hosts.on_wait(f"load workers: {spec.text}")
+            try:
+                place = open_place(spec)
+                self._places.append(place)
+                self._joining.join(place, spec.workers, folder=spec.get("cache") or "")
+            except LoadError as error:
+                if not (hosts.complete and hosts.fewer_allowed):
+                    raise
+                self._lost.append(LostHost(spec.text, error.what))
+        if not self._crew.workers:
+            raise LoadError("no load host is left", remedy="; ".join(lost.why for lost in self._lost))
+        hosts.complete = True
+        self._clocks.begin(self.hosts)
 
-    def _next(self, timeout_s: float) -> tuple[int, Sequence[Any]]:
-        number, frame = self._frames.get(timeout=timeout_s) if timeout_s else self._frames.get_nowait()
-        if frame[0] == "error":
-            raise LoadError(
-                f"load worker {number} failed:\n{frame[1]}",
-                remedy="the last line names the cause; report it if unclear",
+    def _share_out(self, n_agents: int) -> None:
+        hosts = self.hosts
+        limits = [reach(host) // len(host.workers) for host in hosts for _ in host.workers]
+        if n_agents > sum(limits):
+            raise LoadLimitError(
+                f"the limits of {'; '.join(map(_limits, hosts))} carry {sum(limits)} agents, not {n_agents}",
+                remedy="raise the hard limit of open files (ulimit -Hn) and net.ipv4.ip_local_port_range",
             )
-        if frame[0] == "gone":
-            raise self._lost(self._workers[number])
-        return number, frame
+        weights = [weight(host) if len(hosts) > 1 else 1.0 for host in hosts for _ in host.workers]
+        workers = [worker for host in hosts for worker in host.workers]
+        for worker, agents in zip(workers, shards(n_agents, weights, limits), strict=True):
+            worker.agents = agents
+
+    def _lock(self) -> None:
+        """Take the hosts that the run names, all in one order, so that two runs never wait for each other."""
+        if not self._load_hosts.specs:
+            return
+        for host in sorted(self.hosts, key=lambda host: host.facts.id):
+            told = False
+            while not self._chore(host, "lock"):
+                if not told:
+                    self._load_hosts.on_wait(
+                        f"load host {host.name} carries another run's probe: waiting for its end"
+                    )
+                    told = True
+                self._crew.next(_LOCK_RETRY_S)
+
+    def _unlock(self) -> None:
+        if self._load_hosts.specs:
+            for host in self.hosts:
+                self._chore(host, "unlock")
+
+    def _chore(self, host: Host, name: str, **arguments: Any) -> Any:
+        worker = host.workers[0]
+        self._crew.send(worker, "chore", name, arguments)
+        ((_, (_, found)),) = self._crew.gather([worker], "chore", _CHORE_TIMEOUT_S)
+        return found
+
+    def _keep(self, worker: Worker, frame: Sequence[Any]) -> None:
+        if frame[0] == "answers":
+            self._kept += [KeptAnswer(*answer) for answer in frame[1]]
+
+
+class NullServersOfHosts:
+    """The null servers of all hosts, in a calibration."""
+
+    def __init__(self, pool: WorkerPool, urls: Mapping[str, Sequence[str]]) -> None:
+        self.urls = urls
+        self._pool = pool
+        self._notes: dict[str, Any] | None = None
+
+    def stop(self) -> dict[str, Any]:
+        """End them and return what they noted, by id of the host."""
+        if self._notes is None:
+            self._notes = {}
+            self._notes |= self._pool.stop_null_servers()
+        return self._notes
+
+
+def _limits(host: Host) -> str:
+    facts = host.facts
+    return (
+        f"{host.name} ({facts.descriptors} open files in each of {len(host.workers)} load workers, {facts.ports} "
+        "local ports)"
+    )

@@ -1,13 +1,17 @@
 """One load worker: takes frames from the controller, drives its share of the agents, sends events and columns back.
 
-Frames are plain values, so that a worker may live in a process of this machine or on another host:
+Frames are plain values, so that a worker may live in a process of this machine or on another host. After it has
+joined (`load.joining`):
 
-    controller → worker   ("phase", spec, agent_ids, start_ns, url) · ("close", close_ns)
-                          ("look",) · ("drain",) · ("stop",) · None: end
-    worker → controller   ("ready", info) · ("events", …) every 100 ms · ("look", answers so far) · ("error", text)
-                          ("kept", answers), none or several · ("records", columns, health)
+    controller → worker   ("phase", spec, agent_ids, start_ns, url, interval_ns) · ("close", close_ns)
+                          ("look",) · ("drain",) · ("stop",) · ("beat",) · ("clock", t_ns) · ("chore", name, values)
+                          None: end
+    worker → controller   ("ready",) · ("events", …) every `interval_ns` · ("look", answers so far)
+                          ("answers", kept), none or several · ("records", columns, health)
+                          ("clock", the same t_ns, its own) · ("chore", what it gave) · ("error", text)
 
-`url` is None, or another endpoint than the configured one for this phase: the null server's.
+All times are the worker's own. `url` is None, or another endpoint than the configured one for this phase: the null
+server's.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import AgentPerfError
 from pytest_agentperf.core.kept import KeepRule, KeptAnswer
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
@@ -30,11 +34,10 @@ from pytest_agentperf.load.limits import raise_descriptor_limit, widen_descripto
 from pytest_agentperf.load.loop import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pytest_agentperf.core.ports import InferenceClient
 
-EVENTS_INTERVAL_NS = NS_PER_S // 10
 _KEPT_FRAME_BYTES = 4 << 20
 
 
@@ -63,18 +66,31 @@ class Replay(Protocol):
         """Return the delay after each turn."""
 
 
-def run_worker(channel: Channel, replay: Replay) -> None:
-    """Serve the controller until it closes the channel, or until something fails, which it is told."""
-    descriptors = raise_descriptor_limit()
-    widen_descriptor_table(descriptors)
+def run_worker(
+    channel: Channel,
+    replay: Replay,
+    *,
+    heard: Callable[[], None] = lambda: None,
+    chores: Mapping[str, Callable[..., object]] | None = None,
+) -> None:
+    """Serve the controller until it closes the channel, or until something fails, which it is told.
+
+    `heard` is called with every frame; `chores` are what a host does besides, between phases.
+    """
+    widen_descriptor_table(raise_descriptor_limit())
     replay.make_ready()
     gc.collect()
     gc.freeze()
     gc.disable()
     loop = Loop()
-    worker = Worker(loop, channel, replay)
-    channel.setcallback(lambda frame: loop.call_soon_threadsafe(partial(worker.take, frame)), endmarker=None)
-    channel.send(("ready", {"descriptors": descriptors}))
+    worker = Worker(loop, channel, replay, chores)
+
+    def take(frame: tuple[Any, ...] | None) -> None:
+        heard()
+        loop.call_soon_threadsafe(partial(worker.take, frame))
+
+    channel.setcallback(take, endmarker=None)
+    channel.send(("ready",))
     try:
         loop.run()
     except Exception as error:
@@ -88,10 +104,17 @@ def run_worker(channel: Channel, replay: Replay) -> None:
 class Worker:
     """Runs phase after phase in its loop."""
 
-    def __init__(self, loop: Loop, channel: Channel, replay: Replay) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        channel: Channel,
+        replay: Replay,
+        chores: Mapping[str, Callable[..., object]] | None = None,
+    ) -> None:
         self._loop = loop
         self._channel = channel
         self._replay = replay
+        self._chores = chores or {}
         self._phase: _RunningPhase | None = None
 
     def take(self, frame: tuple[Any, ...] | None) -> None:
@@ -100,6 +123,15 @@ class Worker:
             self._loop.stop()
             return
         kind, *values = frame
+        if kind == "beat":
+            return
+        if kind == "clock":
+            self._channel.send(("clock", *values, monotonic_ns()))
+            return
+        if kind == "chore":
+            name, arguments = values
+            self._channel.send(("chore", self._chores[name](**arguments)))
+            return
         if kind == "phase":
             self._phase = _RunningPhase(self._loop, self._channel, self._replay, *values)
             return
@@ -118,7 +150,7 @@ class Worker:
             # Before the records go out: with them the controller is free to start the next phase.
             self._replay.make_ready()
             for answers in _kept_frames(kept):
-                self._channel.send(("kept", answers))
+                self._channel.send(("answers", answers))
             self._channel.send(("records", *records))
             gc.collect()
 
@@ -138,6 +170,7 @@ class _RunningPhase:
         agent_ids: Iterable[int],
         start_ns: int,
         url: str | None,
+        interval_ns: int,
     ) -> None:
         spec = spec_from_wire(spec_fields)
         self._loop = loop
@@ -148,7 +181,8 @@ class _RunningPhase:
             spec, agent_ids, clock=loop, client=self._client, tool_delays_ns=replay.tool_delays_ns
         )
         self._health = Health(loop)
-        self._next_report = loop.call_at(monotonic_ns() + EVENTS_INTERVAL_NS, self._report)
+        self._interval_ns = interval_ns
+        self._next_report = loop.call_at(monotonic_ns() + interval_ns, self._report)
         self.driver.start(start_ns)
 
     def stop(self) -> tuple[dict[str, Any], dict[str, float]]:
@@ -161,7 +195,7 @@ class _RunningPhase:
         self._client.close()
 
     def _report(self) -> None:
-        self._next_report = self._loop.call_at(monotonic_ns() + EVENTS_INTERVAL_NS, self._report)
+        self._next_report = self._loop.call_at(monotonic_ns() + self._interval_ns, self._report)
         self._channel.send(("events", events_to_wire(self.driver.take_events())))
 
 
@@ -182,12 +216,14 @@ def events_to_wire(events: PhaseEvents) -> dict[str, Any]:
     return fields
 
 
-def events_from_wire(fields: dict[str, Any]) -> PhaseEvents:
-    """Rebuild the events from `events_to_wire`."""
+def events_from_wire(fields: dict[str, Any], *, offset_ns: int = 0) -> PhaseEvents:
+    """Rebuild the events from `events_to_wire`; `offset_ns`: what the worker's clock is ahead."""
     fields = dict(fields)
     for name in ("activations", "completions"):
         numbers = iter(array("q", fields[name]))
-        fields[name] = [Completion(*pair) for pair in zip(numbers, numbers, strict=True)]
+        fields[name] = [
+            Completion(agent, t_ns - offset_ns) for agent, t_ns in zip(numbers, numbers, strict=True)
+        ]
     for name in ("ttft_s", "speed_tok_s"):
         fields[name] = list(array("d", fields[name]))
     return PhaseEvents(**fields)

@@ -22,12 +22,13 @@ from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.signals import signals_ask
 from pytest_agentperf.plugin.terminal import make_progress
 from pytest_agentperf.rehearsal import rehearsed_run
-from pytest_agentperf.results.artifact import software_versions, store_broken_off, store_phase
+from pytest_agentperf.results.artifact import store_broken_off, store_phase
 from pytest_agentperf.results.entry import build_entry
 from pytest_agentperf.results.journal import JOURNAL, FileJournal, not_ours, read_journal
 from pytest_agentperf.results.junit import identity, problem_properties, properties
 from pytest_agentperf.results.tier_result import asserted
 from pytest_agentperf.results.turns_file import keep_turns
+from pytest_agentperf.software import software_versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -63,6 +63,12 @@ OPTIONS = (
     Option("budget", "end the search after this (30m, 2h, 20Mtok) with what it knows", "BUDGET"),
     Option("seed", "seed of the assignment of trajectories (default 0)", "N"),
     Option("workers", "load worker processes (default: as many as the agents need)", "N"),
+    Option(
+        "load",
+        "where load workers run, as pytest-xdist's --tx: 4*popen, 2*ssh=user@host, 8*ray://head:10001; repeatable",
+        "SPEC",
+        True,
+    ),
     Option("resume", "go on with the interrupted run in this directory; repeatable", "RUN_DIR", True),
     Option("force", "run in spite of failed checks; the result is marked not valid", "", switch=True),
     Option(
@@ -153,6 +159,7 @@ def run_options(config: pytest.Config) -> RunOptions:
         budget=parse_budget(budget) if budget else Budget(),
         seed=integer("seed", 0) or 0,
         workers=integer("workers", 1),
+        load=tuple(values(config, "load")),
         force=switch("force"),
         rehearse=switch("rehearse"),
         gate=_gate(config),

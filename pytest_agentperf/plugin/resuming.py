@@ -10,8 +10,8 @@ from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.dataset import open_dataset
 from pytest_agentperf.dataset.default import make_available
 from pytest_agentperf.plugin.options import values
-from pytest_agentperf.results.artifact import software_versions
 from pytest_agentperf.results.journal import JOURNAL, read_journal
+from pytest_agentperf.software import software_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

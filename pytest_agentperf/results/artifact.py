@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import platform
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_agentperf import __version__
 from pytest_agentperf.results.files import make_private, new_file
 from pytest_agentperf.results.power_file import write_power
 from pytest_agentperf.results.records_file import write_records
@@ -16,6 +12,7 @@ from pytest_agentperf.results.server_file import write_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pytest_agentperf.core.journal import PhaseStarted
     from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
 
 REHEARSAL = "-rehearsal"
 """Ends the name of every file and folder that a rehearsal leaves behind, so that none is taken for a measurement."""
-_PACKAGE = Path(__file__).parents[1]
-_PACKAGES = ("httptools", "httpx", "numpy", "orjson", "pyarrow", "pydantic", "pytest", "pytest-xdist")
 
 
 def leaderboard_name(*, rehearsal: bool) -> str:
@@ -127,25 +122,3 @@ def write_leaderboard(folder: Path, leaderboard: Leaderboard, *, replace: bool =
     with new_file(path, replace=replace) as file:
         file.write((leaderboard.model_dump_json(by_alias=True, indent=2) + "\n").encode())
     return path
-
-
-def software_digest() -> str:
-    """Return the SHA-256 (hex) over this package's own source files: a version can be edited."""
-    total = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        name = path.relative_to(_PACKAGE).as_posix()
-        # Suites lie there in a wheel only, and have a digest of their own.
-        if not name.startswith("bundled/"):
-            total.update(f"{name} {digest(path)}\n".encode())
-    return total.hexdigest()
-
-
-def software_versions() -> dict[str, str]:
-    """Return the versions of what could change a number."""
-    versions = {"pytest-agentperf": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {**versions, "platform": platform.platform(terse=True)}

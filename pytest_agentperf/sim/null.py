@@ -11,7 +11,7 @@ import socket
 from array import array
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import execnet
 
@@ -19,7 +19,7 @@ from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import LoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _TTFT_NS = NS_PER_S // 50
 _REMOTE = "from pytest_agentperf.sim.null import serve; serve(channel)"
@@ -32,16 +32,21 @@ _ANSWER_SHARES = (0.5, 1.4, 0.8, 1.1, 0.6, 1.6)
 _BIN_NS = NS_PER_S // 10
 
 
-class Truth:
-    """What null servers noted of the answers that they gave."""
+Notes: TypeAlias = "list[list[bytes]]"
+"""What each null server of a host noted: columns of int64, plain values for a frame."""
 
-    def __init__(self) -> None:
+
+class Truth:
+    """What the null servers of one host noted of the answers that they gave, by its clock."""
+
+    def __init__(self, notes: Iterable[Sequence[bytes]] = ()) -> None:
         self.answers: dict[str, tuple[int, int, int]] = {}
         """By response id: when the request had come, when the first and the last token were written (monotonic ns)."""
         self._writes: Counter[int] = Counter()
+        for number, columns in enumerate(notes):
+            self._add(number, columns)
 
-    def add(self, number: int, columns: Sequence[bytes]) -> None:
-        """Take the notes of one server."""
+    def _add(self, number: int, columns: Sequence[bytes]) -> None:
         *times, bins, writes = (array("q", column) for column in columns)
         for seq, (received, first, last) in enumerate(zip(*times, strict=True)):
             if last:
@@ -75,13 +80,11 @@ class NullServers:
             self._channels.append(channel)
         self.urls = [f"http://127.0.0.1:{self._receive(channel)}/v1" for channel in self._channels]
 
-    def stop(self) -> Truth:
+    def stop(self) -> Notes:
         """End the servers and return what they noted."""
-        truth = Truth()
-        for number, channel in enumerate(self._channels):
+        for channel in self._channels:
             channel.send("stop")
-            truth.add(number, self._receive(channel))
-        return truth
+        return [self._receive(channel) for channel in self._channels]
 
     @staticmethod
     def _receive(channel: Any) -> Any:
@@ -90,7 +93,7 @@ class NullServers:
         except (channel.TimeoutError, channel.RemoteError, EOFError, OSError) as error:
             raise LoadError(
                 f"the null server for calibration failed: {error}",
-                remedy="check this machine's memory and CPU; 127.0.0.1 must be reachable",
+                remedy="check memory and CPU; 127.0.0.1 must be reachable",
             ) from None
 
 

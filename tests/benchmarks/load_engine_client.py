@@ -27,13 +27,12 @@ from pytest_agentperf.core.trajectory import Trajectory, Turn
 from pytest_agentperf.dataset import DatasetMetadata, write_dataset
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load import client as client_module
-from pytest_agentperf.load import pool as pool_module
-from pytest_agentperf.worker import WorkerConfig, serve
+from pytest_agentperf.load.pool import WorkerPool
+from pytest_agentperf.worker import ServedChannel, WorkerConfig, serve
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns, RequestKey
     from pytest_agentperf.load.client import Exchange
-    from pytest_agentperf.load.worker import Channel
 
 HOUR_NS = 3600 * NS_PER_S
 _REMOTE_WITHOUT_RECORDS = (
@@ -70,8 +69,8 @@ def main() -> None:
             tokenizer=None,
         )
         if args.without_records:
-            pool_module._REMOTE = _REMOTE_WITHOUT_RECORDS
-        pool = pool_module.LocalPool(config.model_dump(), workers=args.workers)
+            stack.enter_context(patch("pytest_agentperf.load.gateway_place.REMOTE", _REMOTE_WITHOUT_RECORDS))
+        pool = WorkerPool(config.model_dump(), workers=args.workers)
         try:
             columns = _run(pool, args)
             load = pool.describe()
@@ -81,7 +80,7 @@ def main() -> None:
     _write(args.out, columns)
 
 
-def serve_without_records(channel: Channel) -> None:
+def serve_without_records(channel: ServedChannel) -> None:
     """Run a worker that only reads: no final decode of an answer, no record of it."""
 
     def unread(exchange: Exchange, *_: object) -> Answer:
@@ -133,7 +132,7 @@ def _trajectories(args: argparse.Namespace) -> list[Trajectory]:
     return [Trajectory("t", messages, tuple(Turn(((0, 1),), delay_ns) for delay_ns in delays))]
 
 
-def _run(pool: pool_module.LocalPool, args: argparse.Namespace) -> RequestColumns:
+def _run(pool: WorkerPool, args: argparse.Namespace) -> RequestColumns:
     spec = PhaseSpec(
         phase=1,
         attempt=0,

@@ -14,12 +14,12 @@ from pytest_agentperf.cli import main
 from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import LoadError
-from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.dataset import open_dataset
 from pytest_agentperf.encoding import EncodedDataset
-from pytest_agentperf.load.pool import LocalPool
+from pytest_agentperf.load.host_facts import host_id
+from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.sim.null import Truth, null_servers
 from pytest_agentperf.worker import WorkerConfig
@@ -32,12 +32,12 @@ TRAJECTORIES = open_dataset(DEMO_SET).ids()
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[LocalPool]:
+def pool() -> Iterator[WorkerPool]:
     with EncodedDataset(DEMO_SET, max_prompt_tokens=100_000, history_reasoning="all") as dataset:
         yield from pool_of(str(dataset.folder))
 
 
-def pool_of(segments: str) -> Iterator[LocalPool]:
+def pool_of(segments: str) -> Iterator[WorkerPool]:
     config = WorkerConfig(
         url="http://127.0.0.1:9/v1",
         headers={"Authorization": "Bearer sk-0123456789abcdef"},
@@ -47,12 +47,12 @@ def pool_of(segments: str) -> Iterator[LocalPool]:
         ruleset=DEMO_1,
         tokenizer=None,
     )
-    found = LocalPool(config.model_dump(), workers=1)
+    found = WorkerPool(config.model_dump(), workers=1)
     yield found
     found.close()
 
 
-def test_what_the_client_adds_is_small_against_what_it_measures(pool: LocalPool) -> None:
+def test_what_the_client_adds_is_small_against_what_it_measures(pool: WorkerPool) -> None:
     found = calibrate(pool, TRAJECTORIES, n_agents=20, chunks_per_s=400.0, hold_s=1.0)
     assert found.n_agents == 20
     assert found.requests >= 20
@@ -63,7 +63,7 @@ def test_what_the_client_adds_is_small_against_what_it_measures(pool: LocalPool)
     assert found.chunks_per_s_reached > 0
 
 
-def test_a_second_calibration_uses_the_same_workers(pool: LocalPool) -> None:
+def test_a_second_calibration_uses_the_same_workers(pool: WorkerPool) -> None:
     before = pool.describe()["workers"]
     said: list[str] = []
     calibrate(pool, TRAJECTORIES, n_agents=5, chunks_per_s=100.0, hold_s=1.0, on_progress=said.append)
@@ -71,13 +71,13 @@ def test_a_second_calibration_uses_the_same_workers(pool: LocalPool) -> None:
     assert said == ["calibrating the load generator: 5 agents, 100 chunks/s"]
 
 
-def test_a_null_server_that_goes_away_is_an_error(pool: LocalPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_null_server_that_goes_away_is_an_error(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     start_phase = pool.start_phase
 
     def to_nobody(spec: Any, *, urls: Any) -> int:
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
-        return start_phase(spec, urls=[f"http://127.0.0.1:{port}/v1"])
+        return start_phase(spec, urls={host_id(): [f"http://127.0.0.1:{port}/v1"]})
 
     monkeypatch.setattr(pool, "start_phase", to_nobody)
     with pytest.raises(LoadError, match=r"requests to the null server failed \(connect"):
@@ -96,7 +96,7 @@ def test_the_null_server_tells_the_truth() -> None:
                 start = len(received)
                 while not received[start:].endswith(b"0\r\n\r\n"):
                     received += sock.recv(65_536)
-        truth = servers.stop()
+        truth = Truth(servers.stop())
     answers = received.split(b"HTTP/1.1 200 OK\r\n")[1:]
     assert len(answers) == 2
     for number, answer in enumerate(answers):
@@ -146,19 +146,9 @@ def compared(answers: int, *, read_at_once: int) -> float:
                 content_chunks=10,
             ),
         )
-    spec = PhaseSpec(
-        phase=0,
-        attempt=0,
-        kind="warmup",
-        n_agents=answers,
-        stagger_ns=0,
-        seed=0,
-        nonce="n",
-        trajectories=("t",),
-        failure_wait_ns=0,
-    )
     load = {"cpu_share_max": 0.1, "workers": 1}
-    return _compare(columns.finish(), truth, spec, load, 1.0, 0, 20 * NS_PER_S).speed_error_p99
+    found = _compare(columns.finish(), truth, answers, load, 1.0, 0, 20 * NS_PER_S, host="this machine")
+    return found.speed_error_p99
 
 
 def test_an_answer_that_was_read_in_one_piece_counts_as_an_error() -> None:

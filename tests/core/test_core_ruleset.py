@@ -71,6 +71,8 @@ def test_the_official_ruleset_is_the_methodologys() -> None:
         "token_sample": 200,
         "prompt_sample": 32,
         "client_lag_p99_max_s": 0.05,  # §4.20: the client's budget
+        "clock_error_max_s": 0.5,
+        "fewer_load_hosts": True,
         "calibration_s": 5.0,
         "client_error_max": 0.005,
         "accuracy_alpha": 0.05,
@@ -235,7 +237,13 @@ def test_every_rule_can_be_seen_to_deviate() -> None:
         if rule not in {"resolution", "power_coverage_min", "accuracy_power"} | LOCKED
     }
     other |= {"power_coverage_min": 0.5, "resolution": 0.5, "accuracy_power": 0.5}
-    other |= {"output_length": "exact", "confirm": False, "reset_allowed": True, "pass_window_min_s": 1.0}
+    other |= {
+        "output_length": "exact",
+        "confirm": False,
+        "reset_allowed": True,
+        "fewer_load_hosts": False,
+        "pass_window_min_s": 1.0,
+    }
     other |= {"search": "model"}
     other |= {"agents_begin": "steady_state", "settle_max_s": 30.0, "drain_max_s": 1.0}
     other |= {"error_rate": 0.01, "window_max_s": 60.0, "look_factor": 1.5, "correlation_s": 1.0}

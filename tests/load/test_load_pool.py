@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from load_support import DEMO_SET, EVENTS, MS, NS_PER_S, WAIT_S, answering, chunked, raw_server, wait_for
+from scripted_place import ScriptedPlace
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.config.engine import EngineConfig
@@ -25,7 +26,9 @@ from pytest_agentperf.core.records import ColumnsBuilder
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.core.trajectory import Trajectory, Turn
 from pytest_agentperf.encoding import EncodedDataset
-from pytest_agentperf.load.pool import LocalPool, _Worker
+from pytest_agentperf.load.host_facts import host_id
+from pytest_agentperf.load.hosts import Joining
+from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.segment_writer import SegmentWriter
 from pytest_agentperf.load.worker import events_to_wire
 from pytest_agentperf.sim.faults import FaultRates
@@ -33,7 +36,7 @@ from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from load_support import RawServer
 
@@ -99,9 +102,9 @@ def spec(n_agents: int, **changes: Any) -> PhaseSpec:
 
 
 @contextmanager
-def pool_of(workers: int, config: dict[str, Any]) -> Iterator[LocalPool]:
+def pool_of(workers: int, config: dict[str, Any]) -> Iterator[WorkerPool]:
     before = children()
-    pool = LocalPool(config, workers=workers)
+    pool = WorkerPool(config, workers=workers)
     try:
         assert len(children() - before) == workers
         yield pool
@@ -131,7 +134,7 @@ def runs(pid: int) -> bool:
     return state not in "ZX"
 
 
-def run_phase(pool: LocalPool, phase: PhaseSpec) -> tuple[Phase, RequestColumns]:
+def run_phase(pool: WorkerPool, phase: PhaseSpec) -> tuple[Phase, RequestColumns]:
     state = Phase(phase.n_agents, RULE, pool.start_phase(phase))
     deadline_ns = monotonic_ns() + 60 * NS_PER_S
     while state.stage is not Stage.DONE:
@@ -204,11 +207,11 @@ def test_more_workers_than_agents(server: SimServer) -> None:
     assert set(columns["agent"]) == {0}
 
 
-def sized(monkeypatch: pytest.MonkeyPatch, *, workers: int | None, cores: int, rate: float) -> LocalPool:
+def sized(monkeypatch: pytest.MonkeyPatch, *, workers: int | None, cores: int, rate: float) -> WorkerPool:
     """Return a pool that starts nothing, on a machine of that many cores."""
     monkeypatch.setattr("pytest_agentperf.load.pool.cores", lambda: cores)
-    monkeypatch.setattr(LocalPool, "_grow", lambda pool, workers: None)
-    return LocalPool({}, workers=workers, chunks_per_agent_s=rate)
+    monkeypatch.setattr(Joining, "join", lambda joining, place, count: None)
+    return WorkerPool({}, workers=workers, chunks_per_agent_s=rate)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,7 @@ def test_a_pool_grows_with_the_phases_and_does_not_shrink(
 ) -> None:
     monkeypatch.setattr("pytest_agentperf.load.pool.cores", lambda: 3)
     before = children()
-    pool = LocalPool(config(server), chunks_per_agent_s=10_000.0)
+    pool = WorkerPool(config(server), chunks_per_agent_s=10_000.0)
     try:
         counts = [len(children() - before)]
         for n_agents in (3, 5, 1):
@@ -248,23 +251,21 @@ def test_a_pool_grows_with_the_phases_and_does_not_shrink(
     assert counts == [1, 1, 2, 2]
 
 
-def test_more_agents_than_the_limits_carry_are_refused_before_anything_is_sent(
-    server: SimServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_agents_than_the_limits_carry_are_refused_before_anything_is_sent(server: SimServer) -> None:
     with raw_server(answering(chunked(EVENTS))) as raw, pool_of(2, config(server, url=raw.url)) as pool:
-        told = [worker.info for worker in pool._workers]
-        assert all(info["descriptors"] > 64 for info in told)
-        pool._workers[1].info = {"descriptors": 66}
+        (host,) = pool.hosts
+        told = host.facts
+        assert told.descriptors > 64
+        host.facts = told._replace(descriptors=66)
         with pytest.raises(
-            LoadLimitError, match="carry 4 agents, not 5: 66 open files in each of 2"
+            LoadLimitError, match=r"66 open files in each of 2 .* carry 4 agents, not 5"
         ) as caught:
             pool.start_phase(spec(5))
         assert "ulimit" in (caught.value.remedy or "")
-        pool._workers[1].info = told[1]
-        with monkeypatch.context() as changed:
-            changed.setattr("pytest_agentperf.load.pool.local_ports", lambda: 3)
-            with pytest.raises(LoadLimitError, match=r"carry 3 agents, not 4: .* 3 local ports") as caught:
-                pool.start_phase(spec(4))
+        host.facts = told._replace(ports=2)
+        with pytest.raises(LoadLimitError, match=r"2 local ports\) carry 2 agents, not 4") as caught:
+            pool.start_phase(spec(4))
+        host.facts = told
         assert "ip_local_port_range" in (caught.value.remedy or "")
         pool.poll(0.2)
         assert (raw.connections, raw.requests) == (0, [])
@@ -272,18 +273,6 @@ def test_more_agents_than_the_limits_carry_are_refused_before_anything_is_sent(
         pool.start_phase(spec(4))
         wait_for(lambda: raw.connections == 4)
         assert set(pool.stop_phase()["agent"]) <= set(range(4))
-
-
-class _Scripted:
-    """A worker's channel that answers each look with frames written down before."""
-
-    def __init__(self, number: int, pool: LocalPool, *answers: list[tuple[Any, ...]]) -> None:
-        self._number, self._pool, self._answers = number, pool, list(answers)
-
-    def send(self, frame: tuple[Any, ...]) -> None:
-        assert frame == ("look",)
-        for answer in self._answers.pop(0):
-            self._pool._frames.put((self._number, answer))
 
 
 def news(agent: int, **changes: Any) -> tuple[Any, ...]:
@@ -296,13 +285,21 @@ def seen(agent: int) -> tuple[Any, ...]:
     return ("look", one.to_wire())
 
 
+def to_looks(*answers: list[tuple[Any, ...]]) -> Callable[[Any], list[tuple[Any, ...]]]:
+    """Return what answers each look with frames written down before."""
+    left = list(answers)
+    return lambda frame: left.pop(0) if frame == ("look",) else []
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> WorkerPool:
+    monkeypatch.setattr("pytest_agentperf.load.pool.GatewayPlace", lambda: ScriptedPlace(*answers))
+    return WorkerPool({}, workers=len(answers))
+
+
 def test_news_that_comes_while_a_look_is_waited_for_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = sized(monkeypatch, workers=2, cores=3, rate=1.0)
-    first = _Scripted(0, pool, [news(0, in_flight=3), seen(0)], [seen(2), news(2, in_flight=1)])
-    second = _Scripted(
-        1, pool, [seen(1), news(1, in_flight=4)], [news(3, in_flight=2, drained=True), seen(3)]
-    )
-    pool._workers = [_Worker(0, None, first), _Worker(1, None, second)]
+    first = to_looks([news(0, in_flight=3), seen(0)], [seen(2), news(2, in_flight=1)])
+    second = to_looks([seen(1), news(1, in_flight=4)], [news(3, in_flight=2, drained=True), seen(3)])
+    pool = scripted(monkeypatch, first, second)
     assert pool.look().agent.tolist() == [0, 1]
     # A look straight after it, before anybody has polled: the order of one worker's news stays.
     assert pool.look().agent.tolist() == [2, 3]
@@ -313,19 +310,17 @@ def test_news_that_comes_while_a_look_is_waited_for_is_not_lost(monkeypatch: pyt
 
 
 def test_news_of_a_phase_before_is_none_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = sized(monkeypatch, workers=1, cores=3, rate=1.0)
-    pool._workers = [_Worker(0, None, _Scripted(0, pool, [news(0), seen(0)]), {"descriptors": 1_000})]
+    pool = scripted(monkeypatch, to_looks([news(0), seen(0)]))
     pool.look()
-    monkeypatch.setattr(LocalPool, "_send", lambda pool, worker, frame: None)
     pool.start_phase(spec(1))
     assert pool.poll(0.0).completions == []
 
 
-def asked_in_one_phase(pool: LocalPool) -> tuple[RawServer, RawServer]:
+def asked_in_one_phase(pool: WorkerPool) -> tuple[RawServer, RawServer]:
     """Run five agents against an endpoint for each of two workers."""
     answer = answering(chunked(EVENTS))
     with raw_server(answer) as first, raw_server(answer) as second:
-        pool.start_phase(spec(5, stagger_ns=0), urls=[first.url, second.url])
+        pool.start_phase(spec(5, stagger_ns=0), urls={host_id(): [first.url, second.url]})
         wait_for(lambda: first.connections == 3 and second.connections == 2)
         wait_for(lambda: len(first.requests) > 10 and len(second.requests) > 10)
         pool.stop_phase()
@@ -351,11 +346,11 @@ def test_agents_are_spread_over_the_workers_by_their_number(server: SimServer) -
 
 def test_another_endpoint_for_one_phase_gets_no_headers_of_ours(server: SimServer) -> None:
     with SimServer(FAST) as other, pool_of(1, config(server)) as pool:
-        pool.start_phase(spec(2), urls=[other.url])
+        pool.start_phase(spec(2), urls={host_id(): [other.url]})
         until_events(pool)
         pool.stop_phase()
         # That server asks for a key, and this phase sends it none.
-        pool.start_phase(spec(2, attempt=1), urls=[server.url])
+        pool.start_phase(spec(2, attempt=1), urls={host_id(): [server.url]})
         failures = 0
         deadline_ns = monotonic_ns() + round(WAIT_S * NS_PER_S)
         while not failures:
@@ -394,7 +389,7 @@ def test_the_server_dies_and_the_phase_goes_on_to_its_end() -> None:
     assert {"connect", "closed_before_response", "cut"} & set(columns.texts["failure"])
 
 
-def find_out(pool: LocalPool, when: str) -> None:
+def find_out(pool: WorkerPool, when: str) -> None:
     if when == "stopping":
         pool.stop_phase()
     elif when == "idle":
@@ -402,13 +397,13 @@ def find_out(pool: LocalPool, when: str) -> None:
     poll_to_the_end(pool)
 
 
-def poll_to_the_end(pool: LocalPool) -> None:
+def poll_to_the_end(pool: WorkerPool) -> None:
     """Poll until something is raised, or for so long that nothing will be."""
     for _ in range(round(END_S * 10)):
         pool.poll(0.1)
 
 
-def until_events(pool: LocalPool) -> None:
+def until_events(pool: WorkerPool) -> None:
     deadline_ns = monotonic_ns() + round(WAIT_S * NS_PER_S)
     while not pool.poll(0.05).activations:
         assert monotonic_ns() < deadline_ns
@@ -417,7 +412,7 @@ def until_events(pool: LocalPool) -> None:
 @pytest.mark.parametrize("when", ["idle", "running", "stopping"])
 def test_a_killed_worker_is_named(server: SimServer, when: str) -> None:
     before = children()
-    pool = LocalPool(config(server), workers=2)
+    pool = WorkerPool(config(server), workers=2)
     try:
         # Started one after the other.
         victim = sorted(children() - before)[1]
@@ -454,7 +449,7 @@ def test_a_worker_that_cannot_start_says_why(server: SimServer, changes: dict[st
     before = children()
     began_ns = monotonic_ns()
     with pytest.raises(LoadError) as caught:
-        LocalPool(config(server) | changes, workers=2)
+        WorkerPool(config(server) | changes, workers=2)
     assert cause in str(caught.value)
     assert API_KEY not in str(caught.value)
     # Far below the time that a worker has to get ready: nobody waits for one that has failed.
@@ -479,14 +474,14 @@ def test_exact_lengths_that_were_not_recorded_are_told_before_anything_is_sent(
         writer.finish()
     exact = DEMO_1.model_copy(update={"output_length": "exact"})
     with pytest.raises(LoadError, match="trajectory 't1', turn 0: no recorded output length") as caught:
-        LocalPool(config(server, segments=str(tmp_path), ruleset=exact), workers=1)
+        WorkerPool(config(server, segments=str(tmp_path), ruleset=exact), workers=1)
     assert "Traceback" not in str(caught.value)
 
 
 @pytest.mark.parametrize("running", [False, True])
 def test_closing_ends_the_workers_at_once(server: SimServer, running: bool) -> None:
     before = children()
-    pool = LocalPool(config(server), workers=2)
+    pool = WorkerPool(config(server), workers=2)
     workers = children() - before
     if running:
         pool.start_phase(spec(4))
@@ -502,10 +497,10 @@ def test_closing_ends_the_workers_at_once(server: SimServer, running: bool) -> N
 CONTROLLER = """
 import json, sys, time
 from pytest_agentperf.core.phase import PhaseSpec
-from pytest_agentperf.load.pool import LocalPool, _Worker
+from pytest_agentperf.load.pool import WorkerPool
 config, spec = json.loads(sys.stdin.readline())
 spec["trajectories"] = tuple(spec["trajectories"])
-pool = LocalPool(config, workers=2)
+pool = WorkerPool(config, workers=2)
 pool.start_phase(PhaseSpec(**spec))
 while not pool.poll(0.05).activations:
     pass

@@ -1,0 +1,199 @@
+"""Which hosts carry the load of a run: they join, are found fit, and get the files that they need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_agentperf import __version__
+from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.load.crew import Host
+from pytest_agentperf.load.gateway_place import GatewayPlace
+from pytest_agentperf.load.host_facts import HostFacts, host_id
+from pytest_agentperf.load.limits import agents_within
+from pytest_agentperf.load.parcel import Parcel
+from pytest_agentperf.software import software_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_agentperf.config.load_spec import LoadSpec
+    from pytest_agentperf.load.crew import Crew, Worker
+    from pytest_agentperf.load.place import Place
+
+# A worker imports the package, and may load a tokenizer.
+READY_TIMEOUT_S = 120.0
+# Longer than the controller is ever busy with one thing, and shorter than anybody waits for a host to be free again.
+ALONE_S = 60.0
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "tiktoken.model",
+)
+
+
+class LostHost(NamedTuple):
+    """A host that did not come back."""
+
+    name: str
+    why: str
+
+
+def open_place(spec: LoadSpec) -> Place:
+    """Return the place that a line names; raises ConfigError, LoadError."""
+    if spec.kind == "ray":
+        from pytest_agentperf.load.ray_place import RayPlace
+
+        return RayPlace(spec)
+    return GatewayPlace(spec)
+
+
+class LoadHosts:
+    """The places of a run, over all its pools."""
+
+    def __init__(
+        self,
+        specs: Sequence[LoadSpec] = (),
+        *,
+        fewer_allowed: bool = False,
+        on_wait: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Without `specs`: this machine, with as many workers as are needed.
+
+        `fewer_allowed`: once all have joined, a host that is lost later is done without. `on_wait(text)` is told what
+        takes its time.
+        """
+        self.specs = tuple(specs)
+        self.fewer_allowed = fewer_allowed
+        self.on_wait = on_wait
+        self.complete = False
+        """Whether all of them have joined once."""
+
+
+class Joining:
+    """Brings the workers of places into a crew."""
+
+    def __init__(self, crew: Crew, config: Mapping[str, Any]) -> None:
+        """`config`: what `worker.serve` takes, with the paths of this machine."""
+        self._crew = crew
+        self._config = dict(config)
+        self._hosts: dict[str, Host] = {}
+        self._parcels: dict[str, tuple[Parcel, str | None]] | None = None
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Return the hosts whose workers have joined."""
+        return list(self._hosts.values())
+
+    def join(self, place: Place, count: int, *, folder: str = "") -> None:
+        """Start workers and make them ready; raises LoadError, and then leaves none of them behind.
+
+        `folder`: where the host keeps what it is sent, empty for its own cache.
+        """
+        workers = self._crew.open(place, count)
+        try:
+            for worker in workers:
+                self._crew.send(worker, "hello", ALONE_S if place.remote else 0.0)
+            for worker, (_, facts) in self._crew.gather(workers, "host", READY_TIMEOUT_S):
+                self._admit(worker, HostFacts.from_wire(facts))
+            configs = self._equip(workers, folder) if place.remote else {}
+            for worker in workers:
+                assert worker.host is not None
+                self._crew.send(worker, "config", configs.get(worker.host.facts.id, self._config))
+            self._crew.gather(workers, "ready", READY_TIMEOUT_S)
+        except BaseException:
+            self._crew.dismiss(workers)
+            self._forget(workers)
+            raise
+
+    def _admit(self, worker: Worker, facts: HostFacts) -> None:
+        """Check what a worker runs: other code could measure something else."""
+        if (facts.version, facts.code) != (__version__, software_digest()):
+            other = facts.version if facts.version != __version__ else f"an edited copy of {facts.version}"
+            raise LoadError(
+                f"it runs {other}, and this machine {__version__} ({software_digest()[:8]})",
+                where=f"load host {facts.name}",
+                remedy=f"install the same there: pip install pytest-agentperf=={__version__}",
+            )
+        # What is on this machine has its clock, however it was reached.
+        remote = worker.place.remote and facts.id != host_id()
+        host = self._hosts.setdefault(facts.id, Host(facts, remote))
+        host.workers.append(worker)
+        worker.host = host
+
+    def _equip(self, workers: Iterable[Worker], folder: str) -> dict[str, dict[str, Any]]:
+        """Return each host's configuration, once it has all files; one worker takes them for all of its host."""
+        first: dict[str, Worker] = {}
+        for worker in workers:
+            assert worker.host is not None
+            first.setdefault(worker.host.facts.id, worker)
+        configs = {host: dict(self._config) for host in first}
+        for key, (parcel, file) in self._to_send().items():
+            for host, path in self._send(parcel, first, folder).items():
+                configs[host][key] = path if file is None else os.path.join(path, file)  # noqa: PTH118 - a path there
+        return configs
+
+    def _to_send(self) -> dict[str, tuple[Parcel, str | None]]:
+        """Return what of the configuration names files of this machine: which, and the file meant if it is one."""
+        if self._parcels is None:
+            segments = Path(self._config["segments"])
+            self._parcels = {"segments": (Parcel({path.name: path for path in segments.iterdir()}), None)}
+            if (ca_file := self._config.get("ca_file")) is not None:
+                self._parcels["ca_file"] = (Parcel({"authorities.pem": Path(ca_file)}), "authorities.pem")
+            tokenizer = self._config.get("tokenizer")
+            if tokenizer is not None and Path(tokenizer).is_dir():
+                files = {name: Path(tokenizer) / name for name in _TOKENIZER_FILES}
+                there = {name: path for name, path in files.items() if path.is_file()}
+                self._parcels["tokenizer"] = (Parcel(there), None)
+        return self._parcels
+
+    def _send(self, parcel: Parcel, first: Mapping[str, Worker], folder: str) -> dict[str, str]:
+        crew, takers = self._crew, list(first.values())
+        found: dict[Worker, str | None] = {}
+        # One after the other where they may share a folder, so that it is sent there once.
+        for group in [[worker] for worker in takers] if folder else [takers]:
+            for worker in group:
+                crew.send(worker, "wanted", parcel.digest, folder)
+            found |= {worker: path for worker, (_, path) in crew.gather(group, "kept", READY_TIMEOUT_S)}
+            lacking = [worker for worker in group if found[worker] is None]
+            for part in parcel.parts() if lacking else ():
+                for worker in lacking:
+                    crew.send(worker, *part)
+                crew.gather(lacking, "got", READY_TIMEOUT_S)
+            for worker in lacking:
+                crew.send(worker, "whole")
+            found |= {worker: path for worker, (_, path) in crew.gather(lacking, "kept", READY_TIMEOUT_S)}
+        return {host: str(found[worker]) for host, worker in first.items()}
+
+    def _forget(self, workers: Iterable[Worker]) -> None:
+        gone = set(workers)
+        for id_, host in list(self._hosts.items()):
+            host.workers = [worker for worker in host.workers if worker not in gone]
+            if not host.workers:
+                del self._hosts[id_]
+
+
+def reach(host: Host) -> int:
+    """Return how many agents a host's limits carry."""
+    return agents_within(host.facts.descriptors, len(host.workers), host.facts.ports)
+
+
+def weight(host: Host) -> float:
+    """Return what one of a host's workers carries, against those of other hosts."""
+    return host.facts.chunks_per_core_s * min(1.0, host.facts.cores / len(host.workers))
+
+
+def host_text(host: Host) -> str:
+    """Return a host in a line."""
+    facts, clock = host.facts, host.clock
+    return (
+        f"{len(host.workers)} workers on {facts.cores} cores, Python {facts.python}, up to {reach(host):,} agents"
+        + (
+            f"; {clock.round_trip_ns / 1e6:.1f} ms away, its clock known to {clock.bound_ns / 1e6:.2f} ms"
+            if host.remote
+            else ""
+        )
+    )

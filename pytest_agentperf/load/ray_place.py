@@ -1,0 +1,181 @@
+"""Workers as Ray actors: one core each, spread over a cluster, placed by resources and labels."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pytest_agentperf.core.errors import ConfigError, LoadError
+from pytest_agentperf.load.place import GONE, WORKER_MODULE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_agentperf.config.load_spec import LoadSpec
+
+# So long the cluster has to find room for the actors.
+_ROOM_S = 60.0
+_EXTRA = "pip install 'pytest-agentperf[ray]' here and on the cluster, in the same versions"
+_END = None
+
+
+class _Channel:
+    """A worker's end of the line, in its actor: what execnet's channel is elsewhere."""
+
+    def __init__(self) -> None:
+        self.incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.outgoing: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def send(self, item: object) -> None:
+        self.outgoing.put(item)
+
+    def receive(self, timeout: float | None = None) -> Any:
+        try:
+            item = self.incoming.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError from None
+        if item is _END:
+            raise EOFError
+        return item
+
+    def setcallback(self, callback: Callable[[Any], object], endmarker: object = None) -> None:
+        def pump() -> None:
+            while (item := self.incoming.get()) is not _END:
+                callback(item)
+            callback(endmarker)
+
+        threading.Thread(target=pump, daemon=True).start()
+
+
+class _Actor:
+    """Runs one worker in a thread of its own; frames come and go by method calls."""
+
+    def __init__(self) -> None:
+        self._channel = _Channel()
+
+    def run(self) -> None:
+        """Work until the line is closed."""
+        try:
+            import_module(WORKER_MODULE).serve(self._channel)
+        finally:
+            self._channel.send(_END)
+
+    def put(self, frame: Any) -> None:
+        """Take a frame from the controller; None closes the line."""
+        self._channel.incoming.put(frame)
+
+    def take(self) -> list[Any]:
+        """Wait for frames to the controller; None is the last."""
+        frames = [self._channel.outgoing.get()]
+        with contextlib.suppress(queue.Empty):
+            while True:
+                frames.append(self._channel.outgoing.get_nowait())
+        return frames
+
+
+class RayLink:
+    """The line to one actor."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self._actor = actor
+        self._run = actor.run.remote()
+        self._gone = False
+        self._why = ""
+
+    def send(self, frame: tuple[Any, ...]) -> None:
+        """Send plain values."""
+        if self._gone:
+            raise OSError("the actor is gone")
+        self._actor.put.remote(frame)
+
+    def listen(self, take: Callable[[Sequence[Any]], None]) -> None:
+        """Pass on what comes, in a thread of its own."""
+
+        def pump() -> None:
+            try:
+                while True:
+                    for frame in self._ray.get(self._actor.take.remote()):
+                        if frame is _END:
+                            self._ray.get(self._run)
+                            return
+                        take(frame)
+            except Exception as error:
+                self._why = str(error)
+            finally:
+                self._gone = True
+                take(GONE)
+
+        threading.Thread(target=pump, daemon=True).start()
+
+    def why_gone(self) -> str:
+        """Return what Ray said."""
+        return self._why
+
+    def close(self) -> None:
+        """End the actor, and its process."""
+        with contextlib.suppress(Exception):
+            self._ray.kill(self._actor)
+
+
+class RayPlace:
+    """A cluster."""
+
+    remote = True
+
+    def __init__(self, spec: LoadSpec) -> None:
+        """Join the cluster; raises ConfigError without Ray, LoadError if it cannot be reached."""
+        try:
+            import ray
+        except ImportError:
+            raise ConfigError("Ray is not installed", where=spec.text, remedy=_EXTRA) from None
+        self._ray = ray
+        self._spec = spec
+        self.name = spec.target
+        self._links: list[RayLink] = []
+        self._joined = not ray.is_initialized()
+        if self._joined:
+            try:
+                ray.init(spec.target, log_to_driver=False, logging_level="ERROR", namespace="agentperf")
+            except Exception as error:
+                raise LoadError(
+                    f"the Ray cluster cannot be joined: {error}",
+                    where=spec.target,
+                    remedy="see `ray status` there; Ray and Python must be the same versions on both sides",
+                ) from None
+
+    def open(self, numbers: Sequence[int]) -> list[RayLink]:
+        """Start an actor for each number; raises LoadError if the cluster has no room for them."""
+        ray, spec = self._ray, self._spec
+        options: dict[str, Any] = {
+            "num_cpus": 1,
+            "max_concurrency": 4,
+            "max_restarts": 0,
+            "resources": spec.numbers("resources"),
+            "scheduling_strategy": "SPREAD",
+        }
+        if labels := spec.names("labels"):
+            options["label_selector"] = labels
+        actor = ray.remote(_Actor).options(**options)
+        actors = [actor.remote() for _ in numbers]
+        links = [RayLink(ray, handle) for handle in actors]
+        self._links += links
+        begun = [handle.__ray_ready__.remote() for handle in actors]
+        _, waiting = ray.wait(begun, num_returns=len(begun), timeout=_ROOM_S)
+        if waiting:
+            raise LoadError(
+                f"the cluster found no room for {len(waiting)} of {len(numbers)} load workers in {_ROOM_S:g} s",
+                where=self.name,
+                remedy="each needs a free core, and what `resources` and `labels` ask for: see `ray status`",
+            )
+        return links
+
+    def close(self) -> None:
+        """End the actors, and leave the cluster if it was joined here."""
+        for link in self._links:
+            link.close()
+        if self._joined:
+            self._ray.shutdown()
