@@ -30,7 +30,8 @@ AHEAD_NS = 5_000 * NS_PER_S
 
 
 def facts(name: str, **changes: Any) -> HostFacts:
-    return HERE._replace(**{"id": name, "name": name, "cores": 8, "chunks_per_core_s": 1_000.0} | changes)
+    fields: dict[str, Any] = {"id": name, "name": name, "cores": 8, "chunks_per_core_s": 1_000.0}
+    return HERE._replace(**(fields | changes))
 
 
 def spec(n_agents: int) -> PhaseSpec:
