@@ -175,6 +175,54 @@ def test_charts_are_read_with_the_keyboard(page: Page) -> None:
     assert reached == ["lens-mw", "wide", "canvas"]
 
 
+@pytest.mark.parametrize(
+    "name", ["time-concurrency", "time-throughput", "time-power", "time-queue", "time-cache"]
+)
+def test_timelines_are_read_with_the_keyboard(page: Page, name: str) -> None:
+    reading = f"document.querySelector('[data-chart={name}] .reading').textContent"
+    marks = f"[data-chart={name}] svg path[aria-label]"
+    page.ask(f"document.querySelector('[data-chart={name}] .canvas').focus()")
+    assert page.ask("document.activeElement.classList[0]") == "canvas"
+    labels = page.each(marks, "one.getAttribute('aria-label')")
+    told = []
+    for _ in labels:
+        page.press("ArrowRight")
+        told.append(page.ask(reading))
+    # Twelve means of each series, in the order of time.
+    assert 0 < len(labels) <= 24
+    assert [text.partition(". ")[2] for text in told] == labels
+    assert all(" s: " in text for text in labels)
+    # What is reached is seen, and nothing else.
+    seen_now = page.each(marks, "[one.classList.contains('reached'), getComputedStyle(one).opacity]")
+    assert seen_now[-1] == [True, "1"]
+    assert seen_now[0][0] is (len(labels) == 1)
+
+
+def test_a_probe_over_time_stands_in_a_table(page: Page, four: Path) -> None:
+    table = ".timeline-table table"
+    page.ask("document.querySelector('.timeline-table').open = true")
+    rows = page.each(f"{table} tbody tr", "[...one.cells].map((cell) => cell.textContent)")
+    heads = texts(page, f"{table} thead th")
+    assert heads[:4] == ["seconds", "agents active", "requests in flight", "output tok/s"]
+    assert len(rows) == 12
+    assert {len(row) for row in rows} == {len(heads)}
+    labels = page.each("[data-chart=time-throughput] svg path[aria-label]", "one.getAttribute('aria-label')")
+    shown = [f"output tokens per second, {row[0]} s: {row[3]} tok/s" for row in rows if row[3] != "–"]
+    assert labels == shown
+    # The same stands there without scripts, of the probes that decided.
+    system, tier, phase = (
+        page.ask(f"document.querySelector('[data-choice={name}]').value")
+        for name in ("system", "tier", "phase")
+    )
+    found = data_of(four.read_text(encoding="utf-8"))["groups"][0]["systems"]
+    search = next(s for one in found if one["label"] == system for s in one["searches"] if s["tier"] == tier)
+    assert int(phase) in (search["passed"], search["failed"])
+    folded = f"details.search[data-system={system}][data-tier={tier}] details tbody tr"
+    still = page.each(folded, "[...one.cells].map((cell) => cell.textContent)")
+    assert [row[0] for row in rows] in ([row[0] for row in still[:12]], [row[0] for row in still[12:]])
+    assert rows in (still[:12], still[12:])
+
+
 def test_hovering_shows_numbers(page: Page) -> None:
     at = page.ask(
         """(() => { const one = document.querySelector('[data-chart=curves] svg .mark-symbol path[aria-label]');

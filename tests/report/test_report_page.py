@@ -373,8 +373,12 @@ def test_a_probe_that_does_not_count_is_not_drawn_as_one_that_does(entry: Entry)
 def test_timelines_are_limited_and_the_deciding_probes_come_first(small: Path) -> None:
     (entry,) = read_leaderboard(small).entries
     deciding = {n for tier in entry.tiers for n in (tier.passed_max, tier.failed_min)}
+    # Of two systems, too: the second one's decide, and the first one's others wait.
+    evidence = Evidence(small.parent, timelines_max=len(deciding) + 1)
+    both = evidence.of({"a": entry, "b": entry})
+    assert all(any("distributions" in one for one in found.values()) for found in both.values())
     evidence = Evidence(small.parent, timelines_max=1)
-    found = evidence.of(entry)
+    found = evidence.of({"sim": entry})["sim"]
     assert len(found) == 1
     assert evidence.skipped == len([phase for phase in entry.phases if phase.verdicts]) - 1
     (shown,) = (phase for phase in entry.phases if phase.phase in found)

@@ -12,7 +12,7 @@ from pytest_agentperf.core.leaderboard import PhaseResult
 from pytest_agentperf.core.load_report import LoadReport
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns, RequestKey
 from pytest_agentperf.results.report.distributions import TABLE, distributions
-from pytest_agentperf.results.report.timelines import STEPS_MAX, timeline
+from pytest_agentperf.results.report.timelines import STEPS_MAX, TABLE_ROWS, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +86,16 @@ def test_a_timeline_keeps_every_token_and_every_second_in_flight() -> None:
     assert series["in_flight"][at] == pytest.approx(1)
     assert series["throughput_tok_s"][at] == pytest.approx(2, rel=1e-3)
     assert {share for share in series["cache_share_usage"] if share is not None} == {0.25}
+    # The table has means of the same.
+    table = line["table"]
+    assert len(table["t"]) == TABLE_ROWS + 1
+    assert (table["t"][0], table["t"][-1]) == (0, 100)
+    tokens = sum(
+        m * (b - a) for m, a, b in zip(table["throughput_tok_s"], table["t"], table["t"][1:], strict=False)
+    )
+    assert tokens == pytest.approx(41 + 101 + 7, rel=1e-3)
+    assert set(table) - {"t"} == set(series)
+    assert None in table["cache_share_usage"]
 
 
 def test_power_is_of_all_devices_and_has_gaps_where_nobody_looked() -> None:

@@ -9,6 +9,7 @@ from pytest_agentperf.results.decision import deciding_probes
 from pytest_agentperf.results.report.distributions import rounded
 from pytest_agentperf.results.report.lenses import LENSES, figure, probe_values
 from pytest_agentperf.results.report.rows import tier_title
+from pytest_agentperf.results.report.timelines import SERIES
 from pytest_agentperf.results.report.trust import trust
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def document(
             if lens.key in set(lenses)
         ],
         "groups": [_group(group, details) for group in groups],
+        "series": SERIES,
     }
 
 

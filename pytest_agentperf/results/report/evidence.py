@@ -15,7 +15,7 @@ from pytest_agentperf.results.report.distributions import distributions
 from pytest_agentperf.results.report.timelines import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import Entry, PhaseResult
 
 TIMELINES_MAX = 240
-"""Each takes about 6 KB: the deciding probes come first, the others as far as that goes."""
+"""Each takes 6 to 10 KB: the deciding probes come first, the others as far as that goes."""
 
 
 class Evidence:
@@ -35,23 +35,23 @@ class Evidence:
         self.problems: list[str] = []
         self.skipped = 0
 
-    def of(self, entry: Entry) -> dict[int, dict[str, Any]]:
-        """Return by phase number what its files show."""
-        deciding = {
-            phase.phase
-            for tier in entry.tiers
-            for phase in deciding_probes(tier, [p for p in entry.phases if p.deployment == tier.deployment])
-            if phase is not None
-        }
-        judged = [phase for phase in entry.phases if phase.verdicts]
-        found = {}
-        for phase in sorted(judged, key=lambda p: (p.phase not in deciding, p.phase)):
+    def of(self, entries: Mapping[str, Entry]) -> dict[str, dict[int, dict[str, Any]]]:
+        """Return what the files of phases show, by label and number; of all systems the deciding probes come first."""
+        deciding = {label: set(_deciding(entry)) for label, entry in entries.items()}
+        judged = [
+            (phase.phase not in deciding[label], phase.phase, label, phase)
+            for label, entry in entries.items()
+            for phase in entry.phases
+            if phase.verdicts
+        ]
+        found: dict[str, dict[int, dict[str, Any]]] = {label: {} for label in entries}
+        for other, number, label, phase in sorted(judged, key=lambda one: one[:2]):
             if not self._left:
                 self.skipped += 1
                 continue
-            details = self._details(phase, decisive=phase.phase in deciding)
+            details = self._details(phase, decisive=not other)
             if details:
-                found[phase.phase] = details
+                found[label][number] = details
                 self._left -= 1
         return found
 
@@ -107,3 +107,9 @@ def _columns(path: Path | None) -> Mapping[str, npt.NDArray[Any]] | None:
             found[name] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     assert all(isinstance(values, np.ndarray) for values in found.values())
     return found
+
+
+def _deciding(entry: Entry) -> Iterator[int]:
+    for tier in entry.tiers:
+        own = [phase for phase in entry.phases if phase.deployment == tier.deployment]
+        yield from (phase.phase for phase in deciding_probes(tier, own) if phase is not None)

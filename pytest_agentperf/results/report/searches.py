@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.results.decision import deciding_probes
 from pytest_agentperf.results.report.distributions import TABLE
 from pytest_agentperf.results.report.document import search_steps
 from pytest_agentperf.results.report.rows import tier_title
+from pytest_agentperf.results.report.timelines import SERIES
 from pytest_agentperf.results.tables import agents_text, explanation, number
 
 if TYPE_CHECKING:
@@ -23,7 +26,8 @@ def search_tables(group: Group, details: Mapping[str, Details]) -> str:
     return "\n".join(
         f'<details class="search" data-system="{escape(label)}" data-tier="{escape(tier.tier.name)}">'
         f"<summary>{escape(label)}, {escape(tier_title(tier.tier))}: {escape(agents_text(tier))}</summary>"
-        f"{_why(entry, tier)}{_steps(entry, tier)}{_quantiles(entry, tier, details.get(label, {}))}</details>"
+        f"{_why(entry, tier)}{_steps(entry, tier)}{_quantiles(entry, tier, details.get(label, {}))}"
+        f"{_timelines(entry, tier, details.get(label, {}))}</details>"
         for label, entry in group.entries
         for tier in entry.tiers
     )
@@ -85,6 +89,36 @@ def _quantiles(entry: Entry, tier: TierResult, details: Details) -> str:
         f'<div class="wide"><table><thead><tr><th scope="col">distribution</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _timelines(entry: Entry, tier: TierResult, details: Details) -> str:
+    """Return a folded table of each deciding probe over time."""
+    own = [phase for phase in entry.phases if phase.deployment == tier.deployment]
+    found = []
+    for phase in deciding_probes(tier, own):
+        line = details.get(phase.phase, {}).get("timeline") if phase else None
+        if phase is not None and line is not None and len(line["table"]) > 1:
+            table = timeline_table(line["table"])
+            found.append(f"<details><summary>{phase.n_agents:,} agents over time</summary>{table}</details>")
+    return "".join(found)
+
+
+def timeline_table(table: Mapping[str, Sequence[float | None]]) -> str:
+    """Return a timeline's means as a table; report.js makes the same of a probe that is chosen."""
+    names = [name for name in SERIES if name in table]
+    head = "".join(f'<th scope="col" class="number">{escape(SERIES[name])}</th>' for name in names)
+    rows = []
+    for i, (start, end) in enumerate(pairwise(table["t"])):
+        cells = "".join(f'<td class="number">{_significant(table[name][i])}</td>' for name in names)
+        rows.append(f'<tr><th scope="row">{_significant(start)} to {_significant(end)}</th>{cells}</tr>')
+    return (
+        f'<div class="wide"><table><thead><tr><th scope="col">seconds</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _significant(value: float | None) -> str:
+    return "–" if value is None else f"{float(f'{value:.3g}'):,g}"
 
 
 def _quantile_row(name: str, values: Sequence[float | None], digits: int) -> str:

@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 IntArray = npt.NDArray[np.int64]
 NS_PER_S = 1e9
 STEPS_MIN, STEPS_MAX = 20, 120
+TABLE_ROWS = 12
+"""Of what is read without the drawing: by keyboard, and in tables."""
+SERIES = {
+    "agents": "agents active",
+    "in_flight": "requests in flight",
+    "throughput_tok_s": "output tok/s",
+    "power_w": "power (W)",
+    "waiting": "waiting (server)",
+    "running": "running (server)",
+    "cache_share": "from cache (server)",
+    "cache_share_usage": "from cache (usage)",
+}
+"""All there can be, with what tables call them."""
 _STEP_MIN_S = 0.5
 # Readings this far apart leave what was between them unknown.
 _GAP_MAX_S = 10.0
@@ -72,16 +85,34 @@ def timeline(
         series["power_w"] = _power(steps, power)
     if server is not None:
         series |= _of_server(steps, server)
+    known = {
+        name: values for name, values in series.items() if values is not None and np.isfinite(values).any()
+    }
     return {
         "t": [rounded(t, 5) for t in steps.middles_s],
         "window": [
             rounded((t_ns - phase.start_ns) / NS_PER_S, 5)
             for t_ns in (phase.window_open_ns, phase.window_close_ns)
         ],
-        "series": {
-            name: [rounded(value) for value in values]
+        "series": {name: [rounded(value) for value in values] for name, values in known.items()},
+        "table": _table(steps, known),
+    }
+
+
+def _table(steps: Steps, series: Mapping[str, FloatArray]) -> dict[str, Any]:
+    """Return means over a few stretches of time, whose ends are `t`: one more than there are means."""
+    parts = np.array_split(np.arange(steps.middles_s.size), TABLE_ROWS)
+    ends = [steps.edges_s[part[0]] for part in parts] + [steps.edges_s[-1]]
+    return {
+        "t": [rounded(t) for t in ends],
+        **{
+            name: [
+                rounded(
+                    float(values[part][known].mean()) if (known := np.isfinite(values[part])).any() else None
+                )
+                for part in parts
+            ]
             for name, values in series.items()
-            if values is not None and np.isfinite(values).any()
         },
     }
 

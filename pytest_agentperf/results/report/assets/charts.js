@@ -149,6 +149,15 @@ const charts = (() => {
     ], { data: { values } });
   }
 
+  const short = (value) => Number(value.toPrecision(3)).toLocaleString("en");
+  function means(line, names, title, format) {
+    const ends = line.table.t;
+    return names.filter(([key]) => line.table[key]).flatMap(([key, name]) => line.table[key].map((value, i) => ({
+      t: (ends[i] + ends[i + 1]) / 2, value, name,
+      described: value === null ? "" : `${name}, ${short(ends[i])} to ${short(ends[i + 1])} s: ${format === "%" ? `${short(100 * value)} %` : `${short(value)} ${title}`}`,
+    }))).filter((one) => one.value !== null);
+  }
+
   // Series over time; the window is shaded, and what is not known is a gap.
   function timeline(line, names, title, format) {
     const values = names.filter(([key]) => line.series[key]).flatMap(([key, name]) =>
@@ -162,6 +171,9 @@ const charts = (() => {
       { data: { values: [{ from: line.window[0], to: line.window[1] }] }, mark: { type: "rect", opacity: 0.12, color: "var(--quiet)", aria: false },
         encoding: { x: { field: "from", ...number }, x2: { field: "to" } } },
       { mark: { type: "line", strokeWidth: 1.6, aria: false, invalid: "break-paths-show-path-domains" }, encoding: { x, y, color } },
+      // What the keyboard reaches: a mean over each stretch of the table, seen when it is reached.
+      { data: { values: means(line, names, title, format) }, mark: { type: "point", filled: true, size: 60, opacity: 0 },
+        encoding: { x, y, color, description: { field: "described" } } },
       { mark: { type: "point", filled: true, size: 45, opacity: 0, aria: false }, encoding: { x, y, color, tooltip: tip(["name", "series"], ["t", "seconds", ".4~g"], ["value", title, format || ",.4~g"]) } },
     ], { data: { values } });
   }

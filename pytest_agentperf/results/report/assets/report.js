@@ -199,6 +199,20 @@
         draw(chart(name), `${about}: ${title}`, line ? charts.timeline(line, names, unit, format) : null,
           { ...options(), legend, nothing: line ? "Not recorded." : "The files of this probe are not here." });
       }
+      tabulate(line);
+    }
+
+    // The same as the tables of the deciding probes, which are there without scripts.
+    function tabulate(line) {
+      const details = find(".timeline-table", section);
+      details.hidden = !line;
+      if (!line) return;
+      const { t, ...series } = line.table;
+      const names = Object.keys(data.series).filter((name) => series[name]);
+      const cell = (tag, text, scope = "") => Object.assign(make(tag, { className: scope === "row" ? "" : "number", textContent: text }), scope ? { scope } : {});
+      const head = make("tr", {}, make("th", { scope: "col", textContent: "seconds" }), ...names.map((name) => cell("th", data.series[name], "col")));
+      const body = t.slice(1).map((end, i) => make("tr", {}, cell("th", `${plain(t[i], 3)} to ${plain(end, 3)}`, "row"), ...names.map((name) => cell("td", plain(series[name][i], 3)))));
+      find(".wide", details).replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
     }
 
     systems.replaceChildren(...group.systems.map((one) => make("option", { value: one.label, textContent: one.label })));
