@@ -68,7 +68,8 @@ def big_details(phase: PhaseResult, *, decisive: bool) -> dict[str, Any]:
         builder.add(
             RequestKey(phase.phase, 0, k, 0, f"t{k}", 0),
             Answer(int(sent * S), int((first + 300) * S), status=200, t_first_ns=int(first * S),
-                   t_last_ns=int((first + random.uniform(1, 300)) * S), prompt_tokens=int(random.integers(1_000, 100_000)),
+                   t_last_ns=int((first + random.uniform(1, 300)) * S),
+                   prompt_tokens=int(random.integers(1_000, 100_000)),
                    cached_tokens=int(random.integers(1, 1_000)), output_tokens=int(random.integers(10, 10_000)),
                    first_chunk_tokens=1),
         )  # fmt: skip
