@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_configure() -> None:
-    """Let the hundreds of processes that tests start share what is compiled: compiling took each most of its start."""
+    """Let the hundreds of processes that tests start share what is compiled: compiling took each most of its start.
+
+    And let them be interrupted, and leave out what nothing here uses: numpy's pool of BLAS threads, which costs more
+    than the rest of its import, and a search of all installed packages for pydantic's plugins.
+    """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # What a shell starts in the background ignores Ctrl-C, and so would the processes that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 @pytest.hookimpl(optionalhook=True)

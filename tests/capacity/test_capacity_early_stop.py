@@ -59,8 +59,8 @@ def test_what_is_clear_ends_early_and_says_why(
 
 
 def test_pass_waits_for_what_happens_seldom_and_fail_does_not() -> None:
-    assert window_s(phase(SPEED_BOUND, 5, pass_window_min_s=200.0)) >= 200
-    assert window_s(phase(SPEED_BOUND, 19, pass_window_min_s=200.0)) < 120
+    assert window_s(phase(SPEED_BOUND, 5, pass_window_min_s=130.0)) >= 130
+    assert window_s(phase(SPEED_BOUND, 19, pass_window_min_s=130.0)) < 120
 
 
 def test_what_is_too_near_to_the_target_is_inconclusive_at_the_longest_window() -> None:

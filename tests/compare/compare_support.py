@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from virtual_system import Watch, settings_for, shape, virtual_run
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 DATE = "2026-11-01T00:00:00+00:00"
 
 
+@cache
 def searched(*, seed: int, slower: float = 1.0, min_trajectories: int = 150) -> Entry:
     """Return the entry of a search; `slower` multiplies what each further sequence adds to a step."""
     model = shape("small", 30, 5, 200, step_base_ms=1, step_per_sequence_ms=1.2 * slower, jitter_cv=0.02)

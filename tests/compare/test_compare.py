@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def before() -> list[Entry]:
-    return [searched(seed=seed) for seed in range(3)]
+    return [searched(seed=seed, slower=1.0) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def test_ignoring_what_moments_share_would_be_wrong_too_often() -> None:
     alone = RULE._replace(correlation_s=0.1)
     wrong = two_way = 0
     for _ in range(20):
-        data = stream(rng, late=0.05, slow=0.05, agents=100, common=1.5)
+        data = stream(rng, late=0.05, slow=0.05, common=1.5)
         wrong += first_verdict(*data, rule=alone)[0] is not None
         two_way += first_verdict(*data)[0] is not None
     assert wrong > 2 * two_way

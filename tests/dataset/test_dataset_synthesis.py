@@ -102,14 +102,10 @@ def test_the_content_is_the_same_everywhere(made: list[Trajectory]) -> None:
 def test_workers_change_nothing(made: list[Trajectory]) -> None:
     steps: list[tuple[int, int]] = []
     parallel = synthesize(
-        PROFILE,
-        trajectories=SMALL_COUNT,
-        seed=SMALL_SEED,
-        workers=2,
-        progress=lambda *step: steps.append(step),
+        PROFILE, trajectories=4, seed=SMALL_SEED, workers=2, progress=lambda *step: steps.append(step)
     )
-    assert list(parallel) == made
-    assert steps == [(k, SMALL_COUNT) for k in range(1, SMALL_COUNT + 1)]
+    assert list(parallel) == made[:4]
+    assert steps == [(k, 4) for k in range(1, 5)]
 
 
 def test_another_seed_gives_other_text(made: list[Trajectory]) -> None:
@@ -226,7 +222,7 @@ def test_counts_are_those_of_the_real_tokenizer(made: list[Trajectory]) -> None:
         return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
     errors = []
-    some = made[::3]
+    some = made[::5]
     for one in some:
         for turn in (one.turns[0], one.turns[len(one.turns) // 2], one.turns[-1]):
             real = count(deepseek_prompt.prompt(one.request_messages(turn), one.tool_sets[0]))

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 TOKENIZER = DATA / "tokenizers" / "deepseek-v4" / "tokenizer.json"
+FILES = {
+    # Below `traces`: trajectories, turns, prompt tokens, output tokens.
+    "azure/AzureLLMInferenceTrace_code.csv": (8819, 8819, 18_059_974, 245_896),
+    "dynamo/pi_request_trace.jsonl.gz": (5, 17, 66_520, 8_094),
+    "kv_cache_tester/trace_0026.json": (1, 3, 52_760, 5_294),
+    "kv_cache_tester/trace_0150.json": (1, 38, 4_076_590, 17_024),
+    "kv_cache_tester/trace_0277.json": (5, 53, 2_576_410, 31_862),
+    "kv_cache_tester/trace_0321.json": (1, 153, 9_813_759, 33_398),
+    "kv_cache_tester/trace_0582.json": (1, 60, 3_807_531, 36_049),
+    "mooncake/mooncake_trace_1000.jsonl": (941, 1000, 9_792_030, 199_084),
+    "mooncake/synthetic_trace-first1500.jsonl": (1464, 1500, 17_495_925, 297_085),
+}
 _TOKEN = re.compile(r" ?[A-Za-z]+|[.,]")
 
 

@@ -536,12 +536,12 @@ def test_a_capture_may_be_cut_anywhere(path: Any) -> None:
     check(whole, range(len(whole.data)), shapes=shapes)
     places = ends(parts)
     small = len(whole.data) <= SMALL_BYTES
-    for number, place in enumerate(range(0, len(whole.data), 1 if small else len(whole.data) // 17)):
-        # One cut, or one more than there are between events.
-        if number % 3:
-            check(whole, [place], shapes=shapes)
-        else:
-            check(whole, [*places, place], shapes=shapes)
+    # Of a small one each byte, several far from each other at once.
+    apart = max(1, len(whole.data) // 4) if small else len(whole.data)
+    for number, first in enumerate(range(0, apart, 1 if small else apart // 17)):
+        cuts = [*range(first, len(whole.data), apart)]
+        # These alone, or beside those between events.
+        check(whole, cuts if number % 3 else sorted([*places, *cuts]), shapes=shapes)
 
 
 # Any stream

@@ -56,12 +56,12 @@ def shape(name: str, speed: float, ttft: float, n_max: int, **engine: float) -> 
 
 SHAPES = (
     # Every further sequence makes each step longer: the output speed gives out.
-    shape("speed-bound", 60, 5, 20, step_base_ms=1.5, step_per_sequence_ms=1.3),
+    shape("speed-bound", 60, 5, 16, step_base_ms=1.5, step_per_sequence_ms=1.3),
     # Five at a time, the others wait: the time to first token jumps, the speed stays.
-    shape("ttft-bound", 10, 0.2, 14, step_base_ms=10, step_per_sequence_ms=0.1, max_batch=5),
+    shape("ttft-bound", 10, 0.2, 11, step_base_ms=10, step_per_sequence_ms=0.1, max_batch=5),
     # Prefixes of more agents than the cache holds are computed anew, turn after turn.
     shape(
-        "cache-cliff", 10, 0.6, 20, step_base_ms=10, step_per_sequence_ms=0.1,
+        "cache-cliff", 10, 0.6, 16, step_base_ms=10, step_per_sequence_ms=0.1,
         kv_blocks=520, kv_block_tokens=64, prefill_tokens_per_s=12_000,
     ),
 )  # fmt: skip

@@ -110,7 +110,7 @@ def test_nonces_differ_between_runs_and_not_between_workers(
     place.system("other")
     place.test("def test_nonce(agentperf_case):\n    print('nonce', agentperf_case.settings.nonce)\n")
     found = []
-    for workers in ("-n2", "-n2", "-n0"):
+    for workers in ("-n2", "-n1", "-n0"):
         done = subprocess.run(
             pytest_command("suites/tiny", "--system=box", "--system=other", workers, "-rP"),
             cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,

@@ -56,9 +56,9 @@ def first_quarter_s(found: Found) -> float:
     return (found.times_s(f"{HOST}/0")[0] // 1.4 + 1) * 1.4 + _QUARTER_S
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def ten_seconds() -> Iterator[dict[tuple[str, tuple[str, ...]], Scenario]]:
-    """Twelve seconds of every source that can be run here, all at once: they wait most of the time."""
+    """Twelve seconds of every source that can be run here, all at once, while all other tests here run."""
     started: dict[tuple[str, tuple[str, ...]], Scenario] = {}
     try:
         for source in SOURCES:
@@ -68,37 +68,6 @@ def ten_seconds() -> Iterator[dict[tuple[str, tuple[str, ...]], Scenario]]:
     finally:
         for scenario in started.values():
             scenario.end()
-
-
-@pytest.mark.parametrize("devices", [COUNTED, SAMPLED], ids=["counted", "sampled"])
-@pytest.mark.parametrize("source", SOURCES)
-def test_ten_seconds_of_real_time(
-    source: str,
-    devices: tuple[str, ...],
-    ten_seconds: dict[tuple[str, tuple[str, ...]], Scenario],
-) -> None:
-    if reason := stub_libraries.missing(source):
-        pytest.skip(reason)
-    (found,) = ten_seconds[source, devices].found()
-    open_s = first_quarter_s(found)
-    for index, device in enumerate(devices):
-        truth_j = true_energy_j(device, open_s, open_s + 10)
-        # A busy machine may leave gaps; a counter counts on over them.
-        energy = window(found, index, open_s, 10, gap_max_s=5, uncertainty_max=0.5)
-        what = f"{found.source.source}: {device}: {energy}"
-        assert energy.energy_j is not None, what
-        assert energy.uncertainty is not None, what
-        if devices is COUNTED:
-            assert energy.method == "energy counter", what
-            assert energy.uncertainty < 0.02, what
-        if devices is COUNTED or not device.startswith("square"):
-            assert energy.energy_j == pytest.approx(truth_j, rel=0.005), what
-        else:
-            # Steps, sampled ten times a second over ten seconds: too short, and it says so.
-            strict = window(found, index, open_s, 10, gap_max_s=5)
-            assert strict.invalid_code == "window_too_short", what
-            # Two standard deviations are stated; real time must not fail a test once in twenty.
-            assert abs(energy.energy_j / truth_j - 1) < 2 * energy.uncertainty, what
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -158,3 +127,34 @@ def test_a_device_that_is_missing_makes_power_invalid(tmp_path: Path) -> None:
         rules=RULES,
     )
     assert energy.invalid_code == "too_few_devices"
+
+
+@pytest.mark.parametrize("devices", [COUNTED, SAMPLED], ids=["counted", "sampled"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_ten_seconds_of_real_time(
+    source: str,
+    devices: tuple[str, ...],
+    ten_seconds: dict[tuple[str, tuple[str, ...]], Scenario],
+) -> None:
+    if reason := stub_libraries.missing(source):
+        pytest.skip(reason)
+    (found,) = ten_seconds[source, devices].found()
+    open_s = first_quarter_s(found)
+    for index, device in enumerate(devices):
+        truth_j = true_energy_j(device, open_s, open_s + 10)
+        # A busy machine may leave gaps; a counter counts on over them.
+        energy = window(found, index, open_s, 10, gap_max_s=5, uncertainty_max=0.5)
+        what = f"{found.source.source}: {device}: {energy}"
+        assert energy.energy_j is not None, what
+        assert energy.uncertainty is not None, what
+        if devices is COUNTED:
+            assert energy.method == "energy counter", what
+            assert energy.uncertainty < 0.02, what
+        if devices is COUNTED or not device.startswith("square"):
+            assert energy.energy_j == pytest.approx(truth_j, rel=0.005), what
+        else:
+            # Steps, sampled ten times a second over ten seconds: too short, and it says so.
+            strict = window(found, index, open_s, 10, gap_max_s=5)
+            assert strict.invalid_code == "window_too_short", what
+            # Two standard deviations are stated; real time must not fail a test once in twenty.
+            assert abs(energy.energy_j / truth_j - 1) < 2 * energy.uncertainty, what
