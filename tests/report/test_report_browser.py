@@ -251,6 +251,7 @@ def test_it_fits_a_phone_and_prints_in_light(browser: Chromium, four: Path) -> N
     phone.media(scheme="dark")
     phone.visit(four)
     assert phone.ask("document.documentElement.scrollWidth") <= 390
+    assert seen(phone, ".printed") == []
     # Who leads at tier 2, and whether to trust it, without scrolling.
     assert max(phone.each(".answer:nth-child(2) .trust", "one.getBoundingClientRect().bottom")) < 844
     paper = "getComputedStyle(document.body).backgroundColor"
@@ -258,6 +259,13 @@ def test_it_fits_a_phone_and_prints_in_light(browser: Chromium, four: Path) -> N
     phone.media(scheme="dark", medium="print")
     assert phone.ask(paper) == "rgb(255, 255, 255)" != dark
     assert phone.ask("getComputedStyle(document.querySelector('.lenses')).display") == "none"
+    # A4 without its margins.
+    phone.size(688, 1000)
+    assert phone.ask("document.documentElement.scrollWidth") <= 688
+    # Paper has no switch, so that it names what is shown.
+    assert seen(phone, ".printed .lens") == ["agents per MW"]
+    phone.ask(LENS.format("accelerator"))
+    assert seen(phone, ".printed .lens") == ["agents per accelerator"]
     assert phone.pdf().startswith(b"%PDF")
     assert phone.errors == []
     phone.close()
@@ -282,4 +290,33 @@ def test_a_run_over_http_leaves_a_report(browser: Chromium, tmp_path: Path) -> N
     assert texts(page, "figure[data-chart=time-concurrency] svg .role-axis-title text")
     assert "SIMULATED" in page.ask("document.querySelector('header').textContent")
     assert "INCOMPLETE: box" in page.ask("document.querySelector('header').textContent")
+    data = data_of(path.read_text(encoding="utf-8"))
+    (system,) = data["groups"][0]["systems"]
+    assert [probe["agents"] for probe in system["probes"]] == [2, 3, 2]
+    # Each probe is a point, through each lens; the tables and cards go along.
+    points = "figure[data-chart=curves] svg .mark-symbol path[aria-label]"
+    assert {"mw", "kw", "accelerator", "system", "total"} == {lens["key"] for lens in data["lenses"]}
+    for lens in data["lenses"]:
+        page.ask(LENS.format(lens["key"]))
+        page.settle()
+        assert count(page, points) == 3
+        assert set(seen(page, ".lead .unit")) == {lens["unit"]}
+        assert texts(page, "figure[data-chart=curves] svg .role-axis-title text")[1] == lens["unit"]
+    assert page.ask("document.querySelector('#lens-usd').disabled")
+    # What the keyboard reaches is each of them, and then the first again.
+    page.ask("document.querySelector('[data-chart=curves] .canvas').focus()")
+    told = []
+    for _ in range(4):
+        page.press("ArrowRight")
+        told.append(page.ask("document.querySelector('[data-chart=curves] .reading').textContent"))
+    assert told[0] == told[3]
+    assert [text.partition(". ")[2].partition(":")[0] for text in told[:3]] == [
+        f"box, {n} agents" for n in (2, 3, 2)
+    ]
+    page.ask("document.querySelector('[data-chart=time-concurrency] .canvas').focus()")
+    page.press("ArrowRight")
+    first = page.ask("document.querySelector('[data-chart=time-concurrency] .reading').textContent")
+    assert "agents active, 0 to " in first
+    assert page.errors == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
     page.close()

@@ -228,6 +228,41 @@ def test_a_price_gives_a_lens_and_none_is_invented(entry: Entry, html: str) -> N
         assert probe["values"]["usd"] == pytest.approx(probe["agents"] / (2.0 * 8), rel=1e-5)
 
 
+def test_a_figure_that_one_system_lacks_says_why(entry: Entry) -> None:
+    """The lens is there, as another system has a figure."""
+    tier = entry.tiers[0]
+    assert tier.normalisation is not None
+    normalisation = tier.normalisation.model_copy(
+        update={
+            "agents": tier.normalisation.agents.model_copy(
+                update={"per_mw": None, "per_kw": None, "per_rack": None}
+            ),
+            "notes": (
+                "no valid power: device 3: readings cover 7 %",
+                "no price configured",
+                "accelerators per rack not configured",
+            ),
+        }
+    )
+    other = changed_system(entry, name="other").model_copy(
+        update={"tiers": (tier.model_copy(update={"normalisation": normalisation}),)}
+    )
+    page = render_report(board(entry, other), None)
+    (group,) = groups(board(entry, other))
+    rows = {row.label: row for row in group.rows if row.tier.name == "tier2" and row.kind != "published"}
+    assert rows["other"].absent["mw"].startswith("no valid power: device 3")
+    assert rows["other"].absent["usd"] == "no price configured"
+    assert rows["sim"].values["rack"] is not None
+    assert rows["other"].absent["rack"] == "accelerators per rack not configured"
+    text = re.findall(r"<tr><th scope=\"row\">.*?</tr>", page.partition('class="headline"')[2], re.DOTALL)
+    cells = {row.label: next(line for line in text if f">{row.label}<" in line) for row in rows.values()}
+    assert '<span class="lens lens-mw">–<span class="served">no valid power</span></span>' in cells["other"]
+    assert '<span class="served">accelerators per rack not configured</span>' in cells["other"]
+    assert 'class="lens lens-rack"><strong>' in cells["sim"]
+    bars = {bar["system"]: bar for bar in data_of(page)["groups"][0]["bars"] if bar["tier"] == "tier2"}
+    assert bars["other"]["shown"]["mw"] == "no valid power: device 3: readings cover 7 %"
+
+
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> ${title} \"'&amp;<!--"
 
 

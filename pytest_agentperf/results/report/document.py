@@ -62,7 +62,9 @@ def _bar(row: Row) -> dict[str, Any]:
         "kind": row.kind,
         "agents": row.agents_text,
         "values": row.values,
-        "shown": {key: row.absent if value is None else figure(value) for key, value in row.values.items()},
+        "shown": {
+            key: row.absent[key] if value is None else figure(value) for key, value in row.values.items()
+        },
         "trust": trust(row).text,
     }
 

@@ -46,7 +46,9 @@ def _answer(tier: SloTier, rows: Sequence[Row], lenses: Sequence[Lens]) -> str:
 def _through_one(rows: Sequence[Row], lens: Lens) -> str:
     known = [row for row in ranked(rows, lens.key) if row.values[lens.key] is not None]
     if not known or not known[0].values[lens.key]:
-        texts = "; ".join(f"{row.label}: {row.absent if row not in known else '0 agents'}" for row in rows)
+        texts = "; ".join(
+            f"{row.label}: {row.absent[lens.key] if row not in known else '0 agents'}" for row in rows
+        )
         what = "No agents" if known else "No result"
         return f'<p class="lead"><strong>{what}</strong></p><p class="next">{escape(texts)}</p>'
     first = known[0]
@@ -60,7 +62,7 @@ def _through_one(rows: Sequence[Row], lens: Lens) -> str:
     )
     parts = [f"{escape(row.label)} {figure(row.values[lens.key] or 0)}" for row in others]
     unknown = [row for row in rows if row not in known and row.kind != "published"]
-    parts += [f"{escape(row.label)} – ({escape(row.absent)})" for row in unknown]
+    parts += [f"{escape(row.label)} – ({escape(row.absent[lens.key])})" for row in unknown]
     then = f'<p class="next">then {" · ".join(parts)}</p>' if parts else ""
     for kind in dict.fromkeys(row.kind for row in beside):
         shown = [f"{_name(row)} {figure(row.values[lens.key] or 0)}" for row in beside if row.kind == kind]
@@ -118,15 +120,13 @@ def _row(row: Row, lenses: Sequence[Lens]) -> str:
         value = row.values[lens.key]
         if value is not None:
             return f"<strong>{figure(value)}</strong>"
-        return f'<span class="quiet" title="{escape(row.absent)}">–</span>'
+        return f'–<span class="served">{escape(_brief(row.absent[lens.key]))}</span>'
 
     tag = "" if row.kind == "measured" else f' <span class="tag">{row.kind}</span>'
     served = ", ".join(filter(None, (row.hardware, row.served_by)))
     failed = "" if row.below is None else f'<span class="served">{row.below:,} fail</span>'
     if row.interval is not None:
-        failed += (
-            f'<span class="served" title="{escape(row.interval_told)}">interval {escape(row.interval)}</span>'
-        )
+        failed += f'<span class="served interval" title="{escape(row.interval_told)}">interval {escape(row.interval)}</span>'
     ttft = "–" if row.ttft_p95_s is None else f"{row.ttft_p95_s:,.2f} s"
     cells = "".join(
         f'<td class="number">{text}</td>'
@@ -146,6 +146,11 @@ def _row(row: Row, lenses: Sequence[Lens]) -> str:
         f'<tr><th scope="row"><span class="who series-{row.colour % 8}">{_name(row)}</span>{tag}'
         f'<span class="served">{escape(served)}</span></th>{cells}{marks}</tr>'
     )
+
+
+def _brief(reason: str) -> str:
+    """Return a reason without what follows its colon, which is among the caveats in full."""
+    return reason.partition(":")[0]
 
 
 def _name(row: Row) -> str:

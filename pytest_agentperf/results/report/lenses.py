@@ -8,7 +8,7 @@ from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.price import Price
 
 if TYPE_CHECKING:
-    from pytest_agentperf.core.economics import Normalised
+    from pytest_agentperf.core.economics import Normalisation, Normalised
     from pytest_agentperf.core.leaderboard import Entry, PhaseResult
 
 
@@ -55,6 +55,27 @@ def lens_values(agents: int | None, normalised: Normalised | None) -> dict[str, 
         else:
             found[lens.key] = getattr(normalised, lens.field) if normalised else None
     return found
+
+
+_NOTES = {
+    "mw": ("no valid power",),
+    "kw": ("no valid power",),
+    "system": ("accelerators per system",),
+    "rack": ("accelerators per rack",),
+    "usd": ("no price", "no cost per hour"),
+}
+"""With what the notes of a normalisation begin that say why a lens has no figure."""
+
+
+def lens_reasons(normalisation: Normalisation | None) -> dict[str, str]:
+    """Return why a number of agents has no figure through each lens, if it has none."""
+    notes = normalisation.notes if normalisation else ()
+    return {
+        lens.key: next(
+            (note for note in notes if note.startswith(_NOTES.get(lens.key, ("\0",)))), "not known"
+        )
+        for lens in LENSES
+    }
 
 
 def probe_values(entry: Entry, phase: PhaseResult) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_agentperf.results.report.configuration import configuration_tables
 from pytest_agentperf.results.report.costs import cost_table
 from pytest_agentperf.results.report.document import document
-from pytest_agentperf.results.report.headline import answers, caveat_list, table
+from pytest_agentperf.results.report.headline import answers, caveat_list, table, through
 from pytest_agentperf.results.report.lenses import LENSES
 from pytest_agentperf.results.report.offline import (
     asset,
@@ -49,6 +49,7 @@ def page(board: Leaderboard, details: Mapping[str, Details], missing: Sequence[s
         banner=_banner(board),
         made=escape(_made(board)),
         lenses=_lens_switch(lenses, known=bool(known)),
+        shown=through(lenses, lambda lens: escape(lens.unit)),
         groups="\n".join(_group(group, lenses, details) for group in found),
         missing=_missing(missing),
         configuration="\n".join(_configuration(group) for group in found),

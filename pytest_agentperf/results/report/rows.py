@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_agentperf.core.verdict import Verdict
-from pytest_agentperf.results.report.lenses import LENSES, lens_values
+from pytest_agentperf.results.report.lenses import LENSES, lens_reasons, lens_values
 from pytest_agentperf.results.tables import agents_text, interval_lines, interval_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_agentperf.core.leaderboard import Entry, Flag, Leaderboard, TierResult
     from pytest_agentperf.core.published import PublishedResult
@@ -42,8 +42,8 @@ class Row(NamedTuple):
     below: int | None
     """The smallest number of agents that failed."""
     values: dict[str, float | None]
-    absent: str
-    """Why there is no figure."""
+    absent: Mapping[str, str]
+    """Why there is no figure, by lens."""
     hardware: str
     served_by: str
     output_speed_p25_tok_s: float | None
@@ -166,11 +166,7 @@ def _labels(entries: Iterable[Entry]) -> list[str]:
 def _row(colour: int, label: str, entry: Entry, tier: TierResult) -> Row:
     normalisation, metrics = tier.normalisation, tier.metrics
     serving = entry.system["deployments"][tier.deployment]["serving"]
-    if tier.agents is None:
-        absent = agents_text(tier)
-    else:
-        notes = normalisation.notes if normalisation else ()
-        absent = next((note for note in notes if note.startswith("no valid power")), "not known")
+    absent = lens_reasons(normalisation) if tier.agents is not None else _everywhere(agents_text(tier))
     return Row(
         colour=colour,
         label=label,
@@ -204,7 +200,7 @@ def _not_run(colour: int, label: str, entry: Entry, tier: SloTier) -> Row:
         agents_text="–",
         below=None,
         values=lens_values(None, None),
-        absent="not run",
+        absent=_everywhere("not run"),
         hardware=entry.system["accelerator"]["name"],
         served_by="",
         output_speed_p25_tok_s=None,
@@ -240,7 +236,7 @@ def _published(colour: int, label: str, result: PublishedResult) -> Row:
         agents_text="–" if result.agents is None else f"{result.agents:,}",
         below=None,
         values=values,
-        absent="not published",
+        absent=_everywhere("not published"),
         hardware=f"{allocated}{result.title}",
         served_by=f"published by {result.published_by}",
         output_speed_p25_tok_s=None,
@@ -249,6 +245,10 @@ def _published(colour: int, label: str, result: PublishedResult) -> Row:
         power_per_accelerator_w=None,
         marks=tuple(Mark(name, None, said) for name in ("measured", "valid", "complete", "comparable")),
     )
+
+
+def _everywhere(reason: str) -> dict[str, str]:
+    return dict.fromkeys((lens.key for lens in LENSES), reason)
 
 
 def _kind(entry: Entry) -> Kind:

@@ -29,8 +29,8 @@ SERIES = {
     "power_w": "power (W)",
     "waiting": "waiting (server)",
     "running": "running (server)",
-    "cache_share": "from cache (server)",
-    "cache_share_usage": "from cache (usage)",
+    "cache_share": "share from cache (server)",
+    "cache_share_usage": "share from cache (usage)",
 }
 """All there can be, with what tables call them."""
 _STEP_MIN_S = 0.5

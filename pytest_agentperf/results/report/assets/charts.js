@@ -154,7 +154,7 @@ const charts = (() => {
     const ends = line.table.t;
     return names.filter(([key]) => line.table[key]).flatMap(([key, name]) => line.table[key].map((value, i) => ({
       t: (ends[i] + ends[i + 1]) / 2, value, name,
-      described: value === null ? "" : `${name}, ${short(ends[i])} to ${short(ends[i + 1])} s: ${format === "%" ? `${short(100 * value)} %` : `${short(value)} ${title}`}`,
+      described: value === null ? "" : `${name}, ${short(ends[i])} to ${short(ends[i + 1])} s: ${format === "%" ? `${short(100 * value)} %` : `${short(value)}${title === "count" ? "" : ` ${title}`}`}`,
     }))).filter((one) => one.value !== null);
   }
 
