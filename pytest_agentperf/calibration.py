@@ -51,7 +51,7 @@ def calibrate(
     with pool.null_servers(
         n_agents,
         chunks_per_s,
-        per_server_s=_CHUNKS_PER_SERVER_S,
+        per_server=_CHUNKS_PER_SERVER_S,
         tokens_per_s=tokens_per_s,
         answer_s=min(1.0, _ANSWER_SHARE * hold_s),
     ) as servers:

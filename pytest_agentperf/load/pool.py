@@ -14,6 +14,7 @@ from pytest_agentperf.core.kept import KeptAnswer
 from pytest_agentperf.core.phase import PhaseEvents
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.sharding import shards
+from pytest_agentperf.load.chores import Chores
 from pytest_agentperf.load.clocks import Clocks
 from pytest_agentperf.load.crew import Crew
 from pytest_agentperf.load.gateway_place import GatewayPlace
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_agentperf.core.phase import PhaseSpec
+    from pytest_agentperf.load.chores import NullServersOfHosts
     from pytest_agentperf.load.crew import Host, Worker
     from pytest_agentperf.load.place import Place
 
 _RECORDS_TIMEOUT_S = 120.0
 _LOOK_TIMEOUT_S = 30.0
-_CHORE_TIMEOUT_S = 60.0
-_LOCK_RETRY_S = 1.0
 # A worker that says nothing for so long in a phase is gone, or behind a network that is.
 _SILENT_S = 15.0
 # What a worker is planned to carry: under half of what a core of 2.5 GHz was measured to hold (docs/load-engine.md).
@@ -76,6 +76,7 @@ class WorkerPool:
         self._crew = Crew()
         self._joining = Joining(self._crew, config)
         self._clocks = Clocks(self._crew)
+        self._chores = Chores(self._crew)
         self._places: list[Place] = []
         self._lost: list[LostHost] = []
         self._interval_ns = _EVENTS_INTERVAL_NS
@@ -120,10 +121,10 @@ class WorkerPool:
         # A full collection takes tens of milliseconds, perhaps on a worker's core.
         gc.collect()
         gc.freeze()
-        if (missing := self.workers_for(spec.n_agents) - len(crew.workers)) > 0:
-            self._joining.join(self._places[0], missing)
+        self._grow(spec.n_agents)
         self._share_out(spec.n_agents)
-        self._lock()
+        if self._load_hosts.specs:
+            self._chores.lock(self.hosts, self._load_hosts.on_wait)
         self._clocks.begin(self.hosts)
         self._interval_ns = max(_EVENTS_INTERVAL_NS, len(crew.workers) * NS_PER_S // _REPORTS_PER_S)
         wire = spec_to_wire(spec)
@@ -210,7 +211,8 @@ class WorkerPool:
             assert worker.host is not None
             parts.append(RequestColumns.from_wire(columns).earlier(worker.host.clock.offset_ns))
             self._health[worker] = health
-        self._unlock()
+        if self._load_hosts.specs:
+            self._chores.unlock(self.hosts)
         return RequestColumns.concatenate(parts)
 
     def kept_answers(self) -> list[KeptAnswer]:
@@ -220,27 +222,12 @@ class WorkerPool:
 
     @contextmanager
     def null_servers(
-        self, n_agents: int, chunks_per_s: float, *, per_server_s: float, **how: float
+        self, n_agents: int, chunks_per_s: float, *, per_server: float, **how: float
     ) -> Iterator[NullServersOfHosts]:
-        """Let every host run null servers for its own workers: as many as it needs for its share, and has cores for."""
-        workers = self.workers_for(n_agents)
-        if (missing := workers - len(self._crew.workers)) > 0:
-            self._joining.join(self._places[0], missing)
-        urls = {}
-        for host in self.hosts:
-            share = len(host.workers) / workers
-            wanted = max(1, round(share * chunks_per_s / per_server_s))
-            count = min(wanted, max(1, host.facts.cores - len(host.workers)))
-            urls[host.facts.id] = self._chore(host, "start_null_servers", count=count, **how)
-        servers = NullServersOfHosts(self, urls)
-        try:
+        """Run null servers on every host, for its share of a load of `chunks_per_s`: `per_server` each at most."""
+        self._grow(n_agents)
+        with self._chores.null_servers(self.hosts, chunks_per_s, per_server=per_server, **how) as servers:
             yield servers
-        finally:
-            servers.stop()
-
-    def stop_null_servers(self) -> dict[str, Any]:
-        """End them and return what they noted, by id of the host."""
-        return {host.facts.id: self._chore(host, "stop_null_servers") for host in self.hosts}
 
     def shares(self) -> list[HostShare]:
         """Return which agents each host drives."""
@@ -251,8 +238,7 @@ class WorkerPool:
 
     def unreachable(self) -> dict[str, str]:
         """Return the hosts that do not reach the endpoint, and why."""
-        found = {host.name: self._chore(host, "reach") for host in self.hosts}
-        return {name: why for name, why in found.items() if why is not None}
+        return self._chores.unreachable(self.hosts)
 
     def describe(self) -> dict[str, Any]:
         """Return the workers, and after a phase what each host did, and their worst."""
@@ -320,50 +306,13 @@ class WorkerPool:
         for worker, agents in zip(workers, shards(n_agents, weights, limits), strict=True):
             worker.agents = agents
 
-    def _lock(self) -> None:
-        """Take the hosts that the run names, all in one order, so that two runs never wait for each other."""
-        if not self._load_hosts.specs:
-            return
-        for host in sorted(self.hosts, key=lambda host: host.facts.id):
-            told = False
-            while not self._chore(host, "lock"):
-                if not told:
-                    self._load_hosts.on_wait(
-                        f"load host {host.name} carries another run's probe: waiting for its end"
-                    )
-                    told = True
-                self._crew.next(_LOCK_RETRY_S)
-
-    def _unlock(self) -> None:
-        if self._load_hosts.specs:
-            for host in self.hosts:
-                self._chore(host, "unlock")
-
-    def _chore(self, host: Host, name: str, **arguments: Any) -> Any:
-        worker = host.workers[0]
-        self._crew.send(worker, "chore", name, arguments)
-        ((_, (_, found)),) = self._crew.gather([worker], "chore", _CHORE_TIMEOUT_S)
-        return found
+    def _grow(self, n_agents: int) -> None:
+        if (missing := self.workers_for(n_agents) - len(self._crew.workers)) > 0:
+            self._joining.join(self._places[0], missing)
 
     def _keep(self, worker: Worker, frame: Sequence[Any]) -> None:
         if frame[0] == "answers":
             self._kept += [KeptAnswer(*answer) for answer in frame[1]]
-
-
-class NullServersOfHosts:
-    """The null servers of all hosts, in a calibration."""
-
-    def __init__(self, pool: WorkerPool, urls: Mapping[str, Sequence[str]]) -> None:
-        self.urls = urls
-        self._pool = pool
-        self._notes: dict[str, Any] | None = None
-
-    def stop(self) -> dict[str, Any]:
-        """End them and return what they noted, by id of the host."""
-        if self._notes is None:
-            self._notes = {}
-            self._notes |= self._pool.stop_null_servers()
-        return self._notes
 
 
 def _limits(host: Host) -> str:

@@ -132,6 +132,13 @@ class RayPlace:
             import ray
         except ImportError:
             raise ConfigError("Ray is not installed", where=spec.text, remedy=_EXTRA) from None
+        except Exception as error:
+            # Ray asks `amdsmi`, if that is installed, which fails without AMD's library.
+            raise ConfigError(
+                f"Ray cannot be imported: {error!r}",
+                where=spec.text,
+                remedy="if amdsmi is to blame, uninstall it here",
+            ) from None
         self._ray = ray
         self._spec = spec
         self.name = spec.target

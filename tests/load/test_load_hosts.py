@@ -265,7 +265,7 @@ def test_a_run_without_any_host_is_told_why(pools: Pools) -> None:
 def test_a_host_that_carries_another_probe_is_waited_for(
     pools: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "_LOCK_RETRY_S", 0.0)
+    monkeypatch.setattr("pytest_agentperf.load.chores._LOCK_RETRY_S", 0.0)
     a = Far("a", busy=2)
     pool = pools.open(pools.hosts("a"), a)
     pool.start_phase(spec(1))
