@@ -25,6 +25,8 @@ LEVEL = 0.95
 CLUSTERS_MIN = 10
 """With fewer trajectories their spread says too little of what others would have shown."""
 _RESAMPLES = 1_000
+_BLOCK = 50
+_EXACT_MAX = 2**24
 # The bootstrapped percentile is one of so many of the values, evenly spread where it can lie.
 _CANDIDATES = 256
 _REACH_SE = 8.0
@@ -69,12 +71,21 @@ def phase_confidence(
     inside = columns.sent_within(open_ns, close_ns)
     speed = output_speed_tok_s(columns)
     streamed = inside & ~np.isnan(speed)
+    resamples = Resamples()
     return PhaseConfidence(
         ttft_p95_s=percentile_interval(
-            ttft_s(columns)[inside], trajectory_clusters(columns, inside), ttft_percent, level=level
+            ttft_s(columns)[inside],
+            trajectory_clusters(columns, inside),
+            ttft_percent,
+            level=level,
+            resamples=resamples,
         ),
         output_speed_p25_tok_s=percentile_interval(
-            speed[streamed], trajectory_clusters(columns, streamed), speed_percent, level=level
+            speed[streamed],
+            trajectory_clusters(columns, streamed),
+            speed_percent,
+            level=level,
+            resamples=resamples,
         ),
     )
 
@@ -95,12 +106,40 @@ def trajectory_clusters(columns: RequestColumns, rows: npt.NDArray[np.bool_]) ->
     return numbers
 
 
+class Resamples:
+    """How often each of n trajectories is drawn in each resample: the same draws for all that ask for as many."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        self._weights: dict[int, npt.NDArray[np.float32]] = {}
+
+    def of(self, n_clusters: int) -> npt.NDArray[np.float32]:
+        """Return the draws, (resamples, n_clusters)."""
+        weights = self._weights.get(n_clusters)
+        if weights is None:
+            generator = np.random.default_rng(self._seed)
+            even = np.full(n_clusters, 1 / n_clusters)
+            # Block by block, as the integers of all draws at once would take twice the memory.
+            weights = self._weights[n_clusters] = np.concatenate(
+                [
+                    generator.multinomial(n_clusters, even, size=_BLOCK).astype(np.float32)
+                    for _ in range(_RESAMPLES // _BLOCK)
+                ]
+            )
+        return weights
+
+
 def percentile_interval(
-    values: FloatArray, clusters: IntArray, percent: float, *, level: float, seed: int = 0
+    values: FloatArray,
+    clusters: IntArray,
+    percent: float,
+    *,
+    level: float,
+    resamples: Resamples | None = None,
 ) -> Interval | None:
     """Return the confidence interval of a percentile; None with fewer than `CLUSTERS_MIN` trajectories.
 
-    `values` (n,) may be infinite; `clusters` (n,) numbers their trajectories from 0.
+    `values` (n,) may be infinite; `clusters` (n,) numbers their trajectories from 0. `resamples`: drawn already.
     """
     n_clusters = int(clusters.max()) + 1 if clusters.size else 0
     if n_clusters < CLUSTERS_MIN:
@@ -115,7 +154,7 @@ def percentile_interval(
     n_effective = min(float(len(values)), share * (1 - share) / error**2) if error > 0 else float(len(values))
     tail = (1 - level) / 2
     low, high = np.quantile(
-        _bootstrap(ordered, members, sizes, share, max(error, 1 / len(values)), seed),
+        _bootstrap(ordered, members, sizes, share, max(error, 1 / len(values)), resamples or Resamples()),
         [tail, 1 - tail],
         method="inverted_cdf",
     )
@@ -145,22 +184,23 @@ def _bootstrap(
     sizes: npt.NDArray[np.integer],
     share: float,
     error: float,
-    seed: int,
+    resamples: Resamples,
 ) -> FloatArray:
     """Return the percentile of each resample: the smallest value that reaches its share of the requests."""
     n, n_clusters = len(ordered), len(sizes)
     first = max(0, math.floor(n * (share - _REACH_SE * error)) - 1)
     last = min(n - 1, math.ceil(n * (share + _REACH_SE * error)))
     ranks = np.unique(np.linspace(first, last, min(_CANDIDATES, last - first + 1)).astype(np.int64))
+    # Whole numbers, and so exact in single precision as long as no sum can be larger than it holds.
+    exact: type[np.floating] = np.float32 if n_clusters * int(sizes.max()) <= _EXACT_MAX else np.float64
     # below[c, k]: requests of trajectory c at or below candidate k.
     step = np.searchsorted(ranks, np.arange(n), side="left")
-    below = np.zeros((n_clusters, len(ranks) + 1))
+    below = np.zeros((n_clusters, len(ranks) + 1), dtype=exact)
     np.add.at(below, (members, step), 1.0)
     below = np.cumsum(below[:, :-1], axis=1)
-    weights = np.random.default_rng(seed).multinomial(
-        n_clusters, np.full(n_clusters, 1 / n_clusters), size=_RESAMPLES
-    )
-    reached = (weights @ below) / (weights @ sizes)[:, None] >= share
+    weights = resamples.of(n_clusters).astype(exact, copy=False)
+    counts, totals = ((weights @ part).astype(np.float64) for part in (below, sizes.astype(exact)))
+    reached = counts / totals[:, None] >= share
     index = np.where(reached.any(axis=1), reached.argmax(axis=1), len(ranks) - 1)
     return ordered[ranks[index]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +21,14 @@ class Source(Protocol):
         """Tell it."""
 
 
-class _Timer:
-    __slots__ = ("callback",)
+class _Timer(list[Any]):
+    """An entry of the queue: when it is due, its place in the order of asking, and what is called, None for nothing."""
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
+    __slots__ = ()
 
     def cancel(self) -> None:
         """Call it off."""
-        self.callback = None
+        self[2] = None
 
 
 class VirtualClock:
@@ -37,7 +36,7 @@ class VirtualClock:
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns
-        self._queue: list[tuple[int, int, _Timer]] = []
+        self._queue: list[_Timer] = []
         self._order = 0
         self._sources: list[Source] = []
 
@@ -47,11 +46,11 @@ class VirtualClock:
 
     def call_at(self, when_ns: int, callback: Callable[[], None]) -> _Timer:
         """Run `callback` at `when_ns`; what is due at one moment runs in the order it was asked for."""
-        timer = _Timer(callback)
         self._order = order = self._order + 1
         if when_ns < self._now_ns:
             when_ns = self._now_ns
-        heappush(self._queue, (when_ns, order, timer))
+        timer = _Timer((when_ns, order, callback))
+        heappush(self._queue, timer)
         return timer
 
     def attach(self, source: Source) -> None:
@@ -81,8 +80,8 @@ class VirtualClock:
                     self._now_ns = due_ns
                 teller.tell()
             elif queue and queue[0][0] <= when_ns:
-                self._now_ns, _, timer = heappop(queue)
-                if (callback := timer.callback) is not None:
+                self._now_ns, _, callback = heappop(queue)
+                if callback is not None:
                     callback()
             else:
                 break

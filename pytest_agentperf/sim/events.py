@@ -6,7 +6,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence as Items
+
+    from pytest_agentperf.sim.engine.sequence import Sequence
 
 
 class EngineRequest(NamedTuple):
@@ -23,7 +25,7 @@ class EngineRequest(NamedTuple):
     max_tokens: int
     session: int = 0
     shared_tokens: int = 0
-    block_hashes: Sequence[int] = ()
+    block_hashes: Items[int] = ()
 
 
 class EventKind(Enum):
@@ -39,9 +41,14 @@ class EngineEvent(NamedTuple):
     """Something that happened to one request at an exact time."""
 
     time_ns: int
-    request_id: int
+    sequence: Sequence
     kind: EventKind
     amount: int
+
+    @property
+    def request_id(self) -> int:
+        """Return which request it happened to."""
+        return self.sequence.request_id
 
 
 class EngineStats(NamedTuple):

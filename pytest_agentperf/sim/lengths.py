@@ -102,18 +102,24 @@ class SampledLengths:
         # Again and again, so that every trajectory takes its factors as one slice.
         turns_max = max((len(turns) for turns in table.turns.values()), default=0)
         self._factors = np.resize(np.array(factors), _FACTORS + turns_max)
-        self._recorded: dict[str, npt.NDArray[np.float64]] = {}  # output tokens, NaN where there are none
+        # Output tokens, 0 where none were recorded, and which those are, None for none of them.
+        self._recorded: dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_] | None]] = {}
 
     def of(self, key: RequestKey) -> Sequence[int]:
         """Return the recorded lengths, varied."""
-        recorded = self._recorded.get(key.trajectory)
-        if recorded is None:
-            outputs = [turn.output for turn in self._table.turns[key.trajectory]]
-            recorded = self._recorded[key.trajectory] = np.array(outputs, dtype=np.float64)
+        found = self._recorded.get(key.trajectory)
+        if found is None:
+            found = self._recorded[key.trajectory] = self._of_table(key.trajectory)
+        recorded, unknown = found
         prefix = isolation_prefix(self._nonce, key.phase, key.attempt, key.agent, key.ordinal)
         begin = int(prefix[:8], 16) % _FACTORS
         varied = np.maximum(1.0, np.rint(recorded * self._factors[begin : begin + len(recorded)]))
-        unknown = np.isnan(varied)
-        if unknown.any():
+        if unknown is not None:
             varied[unknown] = np.array(self._drawn.of(key))[unknown]
         return array("q", varied.astype(np.int64).tobytes())
+
+    def _of_table(self, trajectory: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_] | None]:
+        outputs = [turn.output for turn in self._table.turns[trajectory]]
+        unknown = np.array([output is None for output in outputs])
+        recorded = np.array([output or 0 for output in outputs], dtype=np.float64)
+        return recorded, unknown if unknown.any() else None

@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.records import Answer
-from pytest_agentperf.sim.events import EngineRequest, EventKind
+from pytest_agentperf.sim.engine.sequence import Sequence
+from pytest_agentperf.sim.events import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.token_table import TokenTable
     from pytest_agentperf.sim.clock import VirtualClock
     from pytest_agentperf.sim.engine import Engine
-    from pytest_agentperf.sim.engine.sequence import Sequence
     from pytest_agentperf.sim.events import EngineStats
     from pytest_agentperf.sim.lengths import Lengths
 
 # Looked up once: a million requests ask for it.
 _REJECTED = EventKind.REJECTED
 # A named tuple's own constructor is Python code, and costs twice as much.
-_make_request: Callable[[type[EngineRequest], tuple[object, ...]], EngineRequest] = tuple.__new__
 _make_answer: Callable[[type[Answer], tuple[object, ...]], Answer] = tuple.__new__
 
 
@@ -55,20 +54,18 @@ class EngineClient:
         self._context_tokens = context_tokens
         self._sessions: dict[int, _Session] = {}
         self._session_id = 0
-        self._exchanges: dict[int, _Exchange] = {}
         self._request_id = 0
         self.advance = engine.advance_to_event
         clock.attach(self)
 
     def send(self, key: RequestKey, on_answer: Callable[[Answer], None]) -> InFlight:
         """Submit the request now; `on_answer` runs when its last token is out."""
-        phase, attempt, agent, ordinal, _, turn_number = key
+        phase, attempt, agent, ordinal, _, turn = key
         session = self._sessions.get(agent)
         if session is None or session.work != (phase, attempt, ordinal):
             session = self._session(key)
         now_ns = self._clock.now_ns()
-        prompt, shared = session.prompts[turn_number], session.shared[turn_number]
-        planned = session.lengths[turn_number]
+        prompt, planned = session.prompts[turn], session.lengths[turn]
         most = self._max_tokens
         if self._exact and planned < most:
             most = planned
@@ -76,10 +73,12 @@ class EngineClient:
             refused = Answer(now_ns, now_ns, failure="http_4xx", status=400)
             return _Refused(self._clock.call_at(now_ns, partial(on_answer, refused)))
         self._request_id = id_ = self._request_id + 1
-        request = _make_request(EngineRequest, (id_, prompt, planned, most, session.id, shared, ()))
-        sequence = self._engine.submit(request, now_ns)
-        exchange = _Exchange(self, sequence, on_answer, now_ns, planned > most or self._exact)
-        self._exchanges[id_] = exchange
+        exchange = _Exchange(id_, prompt, planned, most, session.id, session.shared[turn])
+        exchange.client = self
+        exchange.on_answer = on_answer
+        exchange.t_sent_ns = now_ns
+        exchange.finish_reason = "length" if planned > most or self._exact else "stop"
+        self._engine.enter(exchange, now_ns)
         return exchange
 
     def _session(self, key: RequestKey) -> _Session:
@@ -99,22 +98,20 @@ class EngineClient:
 
     def close(self) -> None:
         """Call off what is in flight."""
-        for id_ in list(self._exchanges):
-            self.cancel(id_)
+        for sequence in self._engine.in_flight():
+            assert isinstance(sequence, _Exchange)
+            sequence.cancel()
         self._clock.detach(self)
 
     def cancel(self, request_id: int) -> None:
         """Take a request out of the engine."""
-        if self._exchanges.pop(request_id, None) is not None:
-            self._engine.cancel(request_id, self._clock.now_ns())
+        self._engine.cancel(request_id, self._clock.now_ns())
 
     def tell(self) -> None:
         """Pass on what the engine has done by now."""
-        exchanges = self._exchanges
-        for time_ns, request_id, kind, amount in self._engine.advance(self._clock.now_ns()):
-            exchange = exchanges.pop(request_id, None)
-            if exchange is not None:
-                exchange.end(time_ns, kind, amount)
+        for time_ns, sequence, kind, _ in self._engine.advance(self._clock.now_ns()):
+            assert isinstance(sequence, _Exchange)
+            sequence.end(time_ns, kind)
 
 
 class _Session:
@@ -146,42 +143,39 @@ class _Refused:
         self.cancel = answer.cancel
 
 
-class _Exchange:
-    """One request in the engine."""
+class _Exchange(Sequence):
+    """One request in the engine, and who waits for its answer."""
 
-    __slots__ = ("_client", "_cut_off", "_on_answer", "_sequence", "_t_sent_ns")
+    __slots__ = ("client", "finish_reason", "on_answer", "t_sent_ns")
 
-    def __init__(
-        self,
-        client: EngineClient,
-        sequence: Sequence,
-        on_answer: Callable[[Answer], None],
-        now_ns: int,
-        cut_off: bool,
-    ) -> None:
-        self._client = client
-        self._sequence = sequence
-        self._on_answer = on_answer
-        self._t_sent_ns = now_ns
-        self._cut_off = cut_off
+    client: EngineClient
+    on_answer: Callable[[Answer], None] | None
+    """None once it is over."""
+    t_sent_ns: int
+    finish_reason: str
 
     @property
     def t_first_ns(self) -> int | None:
         """Return when the first token came."""
-        first_ns = self._sequence.first_ns
-        return first_ns if first_ns is not None and first_ns <= self._client.now_ns() else None
+        first_ns = self.first_ns
+        return first_ns if first_ns is not None and first_ns <= self.client.now_ns() else None
 
     def cancel(self) -> None:
         """Call the request off."""
-        self._client.cancel(self._sequence.request_id)
+        if self.on_answer is not None:
+            self.on_answer = None
+            self.client.cancel(self.request_id)
 
-    def end(self, end_ns: int, kind: EventKind, output_tokens: int) -> None:
+    def end(self, end_ns: int, kind: EventKind) -> None:
         """Tell what came back, as the HTTP client would have recorded it."""
-        t_sent_ns = self._t_sent_ns
-        if kind is _REJECTED:
-            self._on_answer(Answer(t_sent_ns, end_ns, failure="http_4xx", status=400))
+        on_answer, self.on_answer = self.on_answer, None
+        if on_answer is None:
             return
-        sequence = self._sequence
+        t_sent_ns = self.t_sent_ns
+        if kind is _REJECTED:
+            on_answer(Answer(t_sent_ns, end_ns, failure="http_4xx", status=400))
+            return
+        output_tokens = self.length
         # In the order of `Answer`.
         answer = (
             t_sent_ns,
@@ -191,18 +185,18 @@ class _Exchange:
             200,
             None,
             0,
-            sequence.first_ns,
+            self.first_ns,
             end_ns,
-            sequence.prompt,
-            sequence.cached_tokens,
+            self.prompt,
+            self.cached_tokens,
             output_tokens,
             None,
-            sequence.first_tokens,
+            self.first_tokens,
             "usage",
             output_tokens,
-            "length" if self._cut_off else "stop",
+            self.finish_reason,
             None,
             None,
             None,
         )
-        self._on_answer(_make_answer(Answer, answer))
+        on_answer(_make_answer(Answer, answer))

@@ -117,7 +117,8 @@ def replay_ours(case: Case, seed: int) -> Measured:
             engine.submit(request, now_ns)
             continue
         assert when_ns is not None
-        for time_ns, agent, kind, amount in engine.advance(when_ns):
+        for time_ns, sequence, kind, amount in engine.advance(when_ns):
+            agent = sequence.request_id
             if kind is EventKind.TOKENS and not first_ns[agent]:
                 first_ns[agent] = time_ns
                 measured.ttft_ms.append((time_ns - sent_ns[agent]) / 1e6)

@@ -111,7 +111,8 @@ def run(case: Case, requests: int) -> None:
         start = process_time()
         events = engine.advance(when_ns)
         inside += process_time() - start
-        for time_ns, agent, kind, amount in events:
+        for time_ns, sequence, kind, amount in events:
+            agent = sequence.request_id
             if kind is EventKind.FINISHED:
                 finished += 1
                 first_ns = followed[agent].first_ns

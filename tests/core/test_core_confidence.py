@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_agentperf.core.confidence import (
     CLUSTERS_MIN,
     IntArray,
+    Resamples,
     _rank_bounds,
     percentile_interval,
     phase_confidence,
@@ -46,7 +47,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(percent: int) -> None:
     truth = float(np.exp(np.hypot(0.5, 0.7) * {25: -0.6744898, 95: 1.6448536}[percent]))
     covered = 0
     for seed in range(80):
-        interval = known(*clustered(100, rng), percent, level=0.9, seed=seed)
+        interval = known(*clustered(100, rng), percent, level=0.9, resamples=Resamples(seed))
         covered += interval.low <= truth <= interval.high
     # 80 trials at 90 %: three standard deviations are 10 %.
     assert 0.80 <= covered / 80 <= 0.99
@@ -64,9 +65,9 @@ def test_correlated_requests_are_worth_fewer_independent_ones() -> None:
 
 def test_the_percentile_lies_inside_and_equal_inputs_give_equal_intervals() -> None:
     values, clusters = clustered(80, np.random.default_rng(3))
-    interval = known(values, clusters, 95, level=0.95, seed=4)
+    interval = known(values, clusters, 95, level=0.95, resamples=Resamples(4))
     assert interval.low < percentile(values, 95) < interval.high
-    assert interval == known(values, clusters, 95, level=0.95, seed=4)
+    assert interval == known(values, clusters, 95, level=0.95, resamples=Resamples(4))
     assert interval.trajectories == 80
 
 

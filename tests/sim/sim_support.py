@@ -52,6 +52,11 @@ def drain(engine: Engine) -> list[EngineEvent]:
     return events
 
 
+def told(events: Iterable[EngineEvent]) -> list[tuple[int, int, EventKind, int]]:
+    """Return when what happened to which request, and the amount."""
+    return [(event.time_ns, event.request_id, event.kind, event.amount) for event in events]
+
+
 def token_times_ms(events: Iterable[EngineEvent], request_id: int) -> list[float]:
     return [
         event.time_ns / MS

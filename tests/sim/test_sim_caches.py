@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pytest_agentperf.sim.engine.block_cache import BlockCache
 from pytest_agentperf.sim.engine.sequence import Sequence
 from pytest_agentperf.sim.engine.session_cache import SessionCache
-from pytest_agentperf.sim.events import EngineRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +16,7 @@ BLOCK_TOKENS = 10
 
 
 def sequence(prompt: int, *, session: int = 0, shared: int = 0, hashes: Iterable[int] = ()) -> Sequence:
-    return Sequence(EngineRequest(0, prompt, 1, 1, session, shared, tuple(hashes)))
+    return Sequence(0, prompt, 1, 1, session, shared, tuple(hashes))
 
 
 def compute(cache: BlockCache | SessionCache, held: Sequence) -> None:

@@ -1,21 +1,31 @@
 from __future__ import annotations
 
 import pytest
-from sim_support import FOREVER_NS, MS, amounts, drain, engine_config, hashing_engine, request, token_times_ms
+from sim_support import (
+    FOREVER_NS,
+    MS,
+    amounts,
+    drain,
+    engine_config,
+    hashing_engine,
+    request,
+    token_times_ms,
+    told,
+)
 
-from pytest_agentperf.sim.events import EngineEvent, EventKind
+from pytest_agentperf.sim.events import EventKind
 
 
 def test_step_times_add_up_exactly() -> None:
     engine = hashing_engine(engine_config())
     engine.submit(request(1, prompt=100, output=3), 5 * MS)
     # Prefill 10 + 100/10 ms, then 10 + 1 ms per token.
-    assert drain(engine) == [
-        EngineEvent(5 * MS, 1, EventKind.SCHEDULED, 0),
-        EngineEvent(25 * MS, 1, EventKind.TOKENS, 1),
-        EngineEvent(36 * MS, 1, EventKind.TOKENS, 1),
-        EngineEvent(47 * MS, 1, EventKind.TOKENS, 1),
-        EngineEvent(47 * MS, 1, EventKind.FINISHED, 3),
+    assert told(drain(engine)) == [
+        (5 * MS, 1, EventKind.SCHEDULED, 0),
+        (25 * MS, 1, EventKind.TOKENS, 1),
+        (36 * MS, 1, EventKind.TOKENS, 1),
+        (47 * MS, 1, EventKind.TOKENS, 1),
+        (47 * MS, 1, EventKind.FINISHED, 3),
     ]
     assert engine.next_event_ns() is None
 
@@ -185,7 +195,7 @@ def test_what_can_never_fit_is_rejected_at_once() -> None:
     engine = hashing_engine(engine_config(kv_blocks=5))
     engine.submit(request(1, prompt=40, output=12), 7)
     assert engine.next_event_ns() == 7
-    assert engine.advance(7) == [EngineEvent(7, 1, EventKind.REJECTED, 6)]
+    assert told(engine.advance(7)) == [(7, 1, EventKind.REJECTED, 6)]
     engine.submit(request(2, prompt=40, output=11), 8)
     assert amounts(drain(engine), 2, EventKind.FINISHED) == [11]
 

@@ -26,8 +26,6 @@ class ChunkPlan:
 
     def plan(self, sequence: Sequence) -> None:
         """Plan the next chunk of a sequence that decodes; the last one comes with its end."""
-        if not self._counters.every_chunk:
-            return
         count = sequence.reported + self._tokens_per_chunk
         if count >= sequence.length:
             return

@@ -39,7 +39,6 @@ class Engine:
         prompts have in common is what requests say of their session, or what their block hashes show.
         """
         plan = plan_deployment(config)
-        self._config = config
         self._tokens_per_chunk = config.tokens_per_chunk if every_chunk else sys.maxsize
         self._accepted = None if config.speculation is None else AcceptedTokens(config.speculation)
         self._open_cache = SessionCache if prefixes == "sessions" else BlockCache
@@ -50,6 +49,7 @@ class Engine:
         self._all = self._decoders if plan.prefill is None else [*self._prefillers, *self._decoders]
         self._router = SessionRouter(self._prefillers)
         self._decoding_ranks = [rank for replica in self._decoders for rank in replica.ranks]
+        self._block_tokens = config.kv_block_tokens
         self._capacity = min(pool.kv_blocks for pool in plan if pool is not None)
         pool = config.prefill_pool
         self._transfer_ns = 0.0 if pool is None else pool.transfer_latency_ms * 1e6
@@ -63,19 +63,23 @@ class Engine:
 
     def submit(self, request: EngineRequest, now_ns: int) -> Sequence:
         """Queue a request; an idle replica starts a step at once. Returns where it is to be followed."""
+        sequence = Sequence(*request)
+        self.enter(sequence, now_ns)
+        return sequence
+
+    def enter(self, sequence: Sequence, now_ns: int) -> None:
+        """Do what `submit` does with a sequence that the caller has made."""
         if self._due and self._due[0][0] <= now_ns:
             self._run_until(now_ns)
-        sequence = Sequence(request)
-        if sequence.prompt < 1 or sequence.length < 1:
+        prompt, length = sequence.prompt, sequence.length
+        if prompt < 1 or length < 1:
             raise ValueError("a request has at least one prompt token and one output token")
-        needed = -(-(sequence.prompt + sequence.length - 1) // self._config.kv_block_tokens)
+        needed = -(-(prompt + length - 1) // self._block_tokens)
         if needed > self._capacity:
-            event = EngineEvent(now_ns, sequence.request_id, EventKind.REJECTED, needed)
-            self._counters.events.append(event)
+            self._counters.events.append(EngineEvent(now_ns, sequence, EventKind.REJECTED, needed))
         else:
             self._counters.live[sequence.request_id] = sequence
             self._arrive(sequence, self._router.route(sequence.session), now_ns)
-        return sequence
 
     def cancel(self, request_id: int, now_ns: int) -> bool:
         """Drop a request and free its blocks; False if it has ended by `now_ns` or never was."""
@@ -90,6 +94,10 @@ class Engine:
         replica.cancel(sequence, now_ns)
         self._after(replica, now_ns)
         return True
+
+    def in_flight(self) -> list[Sequence]:
+        """Return the requests that have not ended, oldest first."""
+        return list(self._counters.live.values())
 
     def next_event_ns(self) -> int | None:
         """Return when `advance` will next have something to do: an unread event or a change of the batch."""
@@ -180,9 +188,7 @@ class Engine:
         sequence.rank = rank
         rank.in_flight += 1
         replica = rank.replica
-        wake_ns = replica.wake_ns
-        replica.arrive(sequence, rank, now_ns)
-        if replica.wake_ns != wake_ns or replica.handed_over:
+        if replica.arrive(sequence, rank, now_ns):
             self._after(replica, now_ns)
 
     def _after(self, replica: Replica, now_ns: int) -> None:

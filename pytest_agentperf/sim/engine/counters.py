@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.sim.engine.sequence import Sequence
 
 # A named tuple's own constructor is Python code, and costs twice as much; members of an enum are slow to find.
-_make: Callable[[type[EngineEvent], tuple[int, int, EventKind, int]], EngineEvent] = tuple.__new__
+_make: Callable[[type[EngineEvent], tuple[int, Sequence, EventKind, int]], EngineEvent] = tuple.__new__
 _SCHEDULED, _TOKENS, _FINISHED = EventKind.SCHEDULED, EventKind.TOKENS, EventKind.FINISHED
 
 
@@ -47,7 +47,7 @@ class Counters:
         self.prefix_queries += sequence.prompt
         self.prefix_hits += cached
         if self.every_chunk:
-            self.events.append(EngineEvent(now_ns, sequence.request_id, _SCHEDULED, cached))
+            self.events.append(EngineEvent(now_ns, sequence, _SCHEDULED, cached))
 
     def emit(self, sequence: Sequence, count: int, now_ns: int) -> None:
         """Let the first `count` tokens of a sequence be out."""
@@ -57,12 +57,12 @@ class Counters:
             sequence.first_tokens = count
         sequence.reported = count
         if self.every_chunk:
-            self.events.append(EngineEvent(now_ns, sequence.request_id, _TOKENS, count - reported))
+            self.events.append(EngineEvent(now_ns, sequence, _TOKENS, count - reported))
 
     def finished(self, sequence: Sequence, now_ns: int) -> None:
         """Take note of a sequence's end."""
-        request_id, length = sequence.request_id, sequence.length
+        length = sequence.length
         if length > sequence.reported and (self.every_chunk or not sequence.reported):
             self.emit(sequence, length, now_ns)
-        self.events.append(_make(EngineEvent, (now_ns, request_id, _FINISHED, length)))
-        del self.live[request_id]
+        self.events.append(_make(EngineEvent, (now_ns, sequence, _FINISHED, length)))
+        del self.live[sequence.request_id]

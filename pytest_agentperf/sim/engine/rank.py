@@ -115,7 +115,8 @@ class Rank:
         """Let a sequence decode its remaining tokens in `steps` steps after `step`."""
         if self.charged < step:
             self.charge(step)
-        prompt, emitted = sequence.prompt, sequence.emitted
+        emitted = sequence.emitted
+        tokens = sequence.prompt + emitted
         left = sequence.length - emitted
         sequence.join_step = step
         sequence.left = left
@@ -124,12 +125,12 @@ class Rank:
         # Dyadic, so that sums of rates and their products with steps are exact.
         sequence.rate = rate = 1 if left == steps else (left << 12) // steps / 4096
         self.decoding += 1
-        self.joined_tokens += prompt + emitted
+        self.joined_tokens += tokens
         self.rate += rate
         self.rate_offset += rate * step
         # A step stores the KV of the token before it.
         block_tokens = self.parameters.block_tokens
-        room = sequence.blocks * block_tokens - prompt - emitted + 1
+        room = sequence.blocks * block_tokens - tokens + 1
         if left != steps:
             room = -(-room * steps // left)
         first = step + 1 + room
@@ -146,9 +147,12 @@ class Rank:
         del self.running[sequence.request_id]
         blocks = sequence.blocks
         if sequence.final_step != NEVER:
-            emitted = sequence.emitted_at(done_step)
+            whole = done_step == sequence.final_step
+            emitted = sequence.length if whole else sequence.emitted_at(done_step)
             self.generated += emitted - sequence.emitted
-            blocks = sequence.blocks_at(growth_step, self.period)
+            grown = growth_step - sequence.first_growth
+            if grown >= 0:
+                blocks += grown // self.period + 1
             sequence.final_step = NEVER
             self._phases[sequence.growth_phase] -= 1
             self.decoding -= 1

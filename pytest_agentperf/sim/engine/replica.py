@@ -78,10 +78,14 @@ class Replica:
 
     # What the engine tells
 
-    def arrive(self, sequence: Sequence, rank: Rank, now_ns: int) -> None:
-        """Queue a sequence at a rank; it joins at the end of the step in flight if it can."""
+    def arrive(self, sequence: Sequence, rank: Rank, now_ns: int) -> bool:
+        """Queue a sequence at a rank; it joins at the end of the step in flight if it can.
+
+        Return whether that changed when to wake, or who is handed over.
+        """
         waiting = rank.waiting
         waiting.append(sequence)
+        wake_ns = self.wake_ns
         if self._idle:
             self._begin(now_ns)
         elif (
@@ -90,6 +94,9 @@ class Replica:
             and rank.chunk_tokens < self.parameters.prefill_tokens_per_step
         ):
             self._cut(now_ns)
+        else:
+            return False
+        return self.wake_ns != wake_ns or bool(self.handed_over)
 
     def cancel(self, sequence: Sequence, now_ns: int) -> None:
         """Drop a sequence that waits or runs here."""
@@ -174,7 +181,8 @@ class Replica:
     def _end_chunks(self, rank: Rank, steps: int, now_ns: int) -> None:
         chunks = rank.chunks
         rank.chunks = []
-        prefilling, cache = rank.prefilling, rank.cache
+        prefilling, cache, counters = rank.prefilling, rank.cache, self._counters
+        sends_first, decodes = self.parameters.sends_first, self.parameters.decodes
         for sequence, tokens in chunks:
             request_id = sequence.request_id
             if prefilling.get(request_id) is not sequence:
@@ -188,12 +196,12 @@ class Replica:
             sequence.emitted = count = sequence.emitted + 1
             rank.generated += 1
             if count == 1:
-                self._counters.prompt_tokens += sequence.prompt
-                if self.parameters.sends_first:
-                    self._counters.emit(sequence, 1, now_ns)
+                counters.prompt_tokens += sequence.prompt
+                if sends_first:
+                    counters.emit(sequence, 1, now_ns)
             if count == sequence.length:
                 self._finish(sequence, now_ns)
-            elif self.parameters.decodes:
+            elif decodes:
                 self._between.catch_up(sequence, now_ns)
                 self.join(sequence, rank, now_ns)
             else:
@@ -308,7 +316,8 @@ class Replica:
             heappush(self._final_steps, final)
         else:
             finishing.append((sequence.order, sequence))
-        self._between.plan(sequence)
+        if self._counters.every_chunk:
+            self._between.plan(sequence)
 
     # Time
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,20 +11,20 @@ if TYPE_CHECKING:
 
 REMEMBERED_SESSIONS = 1_000_000
 
+_in_flight = attrgetter("in_flight")
+_load = attrgetter("in_flight", "assigned")
+
 
 def least_loaded(ranks: list[Rank]) -> Rank:
-    """Return the rank with the fewest requests; of equals the one with the fewest sessions, then the first."""
-    best = ranks[0]
-    fewest = best.in_flight
-    for rank in ranks:
-        in_flight = rank.in_flight
-        if in_flight < fewest or (in_flight == fewest and rank.assigned < best.assigned):
-            best, fewest = rank, in_flight
-    return best
+    """Return the rank with the fewest requests; of equals the first."""
+    return min(ranks, key=_in_flight)
 
 
 class SessionRouter:
-    """Sends a session's first request to the least loaded rank, and the others after it."""
+    """Sends a session's first request to the least loaded rank, and the others after it.
+
+    Of ranks with equally many requests it takes the one with the fewest sessions, then the first.
+    """
 
     __slots__ = ("_ranks", "_sessions")
 
@@ -40,6 +41,6 @@ class SessionRouter:
         if rank is None:
             if len(self._sessions) >= REMEMBERED_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
-            self._sessions[session] = rank = least_loaded(ranks)
+            self._sessions[session] = rank = min(ranks, key=_load)
             rank.assigned += 1
         return rank

@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Items
 
     from pytest_agentperf.sim.engine.rank import Rank
-    from pytest_agentperf.sim.events import EngineRequest
 
 NEVER = -1
 
 
 class Sequence:
-    """A request, where it is, and how far; at its end, how it went."""
+    """A request, where it is, and how far; at its end, how it went.
+
+    Its arguments are the fields of an `EngineRequest`.
+    """
 
     __slots__ = (
         "blocks",
@@ -61,9 +63,20 @@ class Sequence:
     """When its first tokens came out, and how many at that moment."""
     first_tokens: int | None
 
-    def __init__(self, request: EngineRequest) -> None:
-        self.hashes: Items[int]
-        self.request_id, prompt, output, most, self.session, self.shared_tokens, self.hashes = request
+    def __init__(
+        self,
+        request_id: int,
+        prompt: int,
+        output: int,
+        most: int,
+        session: int,
+        shared_tokens: int,
+        hashes: Items[int] = (),
+    ) -> None:
+        self.request_id = request_id
+        self.session = session
+        self.shared_tokens = shared_tokens
+        self.hashes = hashes
         self.prompt = prompt
         self.length = output if output < most else most
         self.target = prompt  # tokens whose KV the prefill has to compute
@@ -79,8 +92,3 @@ class Sequence:
     def emitted_at(self, step: int) -> int:
         """Return the tokens emitted by the end of `step`, while it decodes."""
         return self.emitted + self.left * (step - self.join_step) // self.steps
-
-    def blocks_at(self, step: int, period: int) -> int:
-        """Return the blocks held in `step`, while it decodes."""
-        first = self.first_growth
-        return self.blocks if step < first else self.blocks + (step - first) // period + 1

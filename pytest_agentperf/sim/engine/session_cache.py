@@ -88,8 +88,10 @@ class SessionCache:
         """Let go of all that a sequence holds; its computed prompt blocks stay idle."""
         self.used -= blocks
         self.changes += 1
-        prompt, computed = sequence.prompt, sequence.computed
-        sequence.shared_tokens = prompt
+        sequence.shared_tokens = prompt = sequence.prompt
+        computed = sequence.computed
+        if not computed:
+            return
         kept = (prompt if prompt < computed else computed) // self._block_tokens
         if not kept:
             return
