@@ -160,15 +160,14 @@ class Phase:
         self.broken_off: Absence | None = None
         self._active: dict[int, int] = {}
         self._completion_times: list[int] = []
+        self._completions = 0
         self._completed = [0] * n_agents
         self._quota_times: list[int] = []
 
     @property
     def completions(self) -> int:
         """Return how many trajectories have completed since the start of the phase, up to the window's end."""
-        if self.close_ns is None:
-            return len(self._completion_times)
-        return sum(t_ns <= self.close_ns for t_ns in self._completion_times)
+        return self._completions
 
     @property
     def completions_in_window(self) -> int:
@@ -191,6 +190,8 @@ class Phase:
     def trajectory_completed(self, agent: int, t_ns: int) -> None:
         """An agent finished a trajectory."""
         self._completion_times.append(t_ns)
+        if self.close_ns is None or t_ns <= self.close_ns:
+            self._completions += 1
         self._completed[agent] += 1
         if self._completed[agent] == self.rule.min_trajectories_per_agent:
             self._quota_times.append(t_ns)
@@ -240,6 +241,7 @@ class Phase:
             # Timed out before a steady state stood: an empty window, which can carry no verdict but INVALID.
             self.open_ns = close_ns
         self.close_ns = close_ns
+        self._completions = sum(t_ns <= close_ns for t_ns in self._completion_times)
         self.stage = Stage.DRAIN
 
     def _conditions_met_ns(self) -> int | None:

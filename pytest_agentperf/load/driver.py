@@ -72,6 +72,8 @@ class Driver:
         self.completions: list[Completion] = []
         self.joining: dict[_Seat, None] = {}
         """Agents that began in mid-trajectory and wait for their first tokens."""
+        self.sent = 0
+        """Requests sent so far."""
         self._told = self._looked_at = 0
         self.send_lateness_s = array("d")
         """How much later than the agent wanted each request went out: a late client lowers its own load."""
@@ -117,7 +119,8 @@ class Driver:
             speed_tok_s=speed_tok_s[~np.isnan(speed_tok_s)].tolist(),
             failures=int(answers.failed.sum()),
             tokens=int(tokens.sum()),
-            in_flight=len(self._in_flight()),
+            # Until it is stopped, whatever was sent and has not ended is in flight.
+            in_flight=0 if self.stopped else self.sent - len(self.records),
             drained=self.drained,
         )
 
@@ -189,6 +192,7 @@ class _Seat:
         driver = self._driver
         self._key = key
         self.sent_ns = now_ns = driver.clock.now_ns()
+        driver.sent += 1
         if due_ns is not None:
             driver.send_lateness_s.append((now_ns - due_ns) / NS_PER_S)
         self.pending = driver.client.send(key, self._answered)

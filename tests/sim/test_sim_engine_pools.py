@@ -168,7 +168,7 @@ def test_steps_are_drawn_as_if_draft_by_draft(drafts: int, rate: float, tokens: 
         return steps
 
     accepted = AcceptedTokens(Speculation(draft_tokens=drafts, acceptance_rate=rate))
-    drawn = [accepted.draw_steps(tokens, dice) for _ in range(2_000)]
+    drawn = [accepted.draw_steps(tokens, dice.gauss()) for _ in range(2_000)]
     told = [steps_one_by_one() for _ in range(2_000)]
     assert statistics.fmean(drawn) == pytest.approx(statistics.fmean(told), rel=0.03)
     assert statistics.pstdev(drawn) == pytest.approx(statistics.pstdev(told), rel=0.15, abs=0.1)

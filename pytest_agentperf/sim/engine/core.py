@@ -18,7 +18,6 @@ from pytest_agentperf.sim.events import EngineEvent, EngineStats, EventKind
 
 if TYPE_CHECKING:
     from pytest_agentperf.config.engine import EngineConfig
-    from pytest_agentperf.sim.engine.rank import Rank
     from pytest_agentperf.sim.events import EngineRequest
 
 
@@ -79,7 +78,9 @@ class Engine:
             self._counters.events.append(EngineEvent(now_ns, sequence, EventKind.REJECTED, needed))
         else:
             self._counters.live[sequence.request_id] = sequence
-            self._arrive(sequence, self._router.route(sequence.session), now_ns)
+            rank = self._router.route(sequence.session)
+            if rank.replica.arrive(sequence, rank, now_ns):
+                self._after(rank.replica, now_ns)
 
     def cancel(self, request_id: int, now_ns: int) -> bool:
         """Drop a request and free its blocks; False if it has ended by `now_ns` or never was."""
@@ -184,13 +185,6 @@ class Engine:
             replica.wake(when_ns)
             self._after(replica, when_ns)
 
-    def _arrive(self, sequence: Sequence, rank: Rank, now_ns: int) -> None:
-        sequence.rank = rank
-        rank.in_flight += 1
-        replica = rank.replica
-        if replica.arrive(sequence, rank, now_ns):
-            self._after(replica, now_ns)
-
     def _after(self, replica: Replica, now_ns: int) -> None:
         if (wake_ns := replica.wake_ns) is not None:
             self._due_count = count = self._due_count + 1
@@ -203,7 +197,9 @@ class Engine:
                 self._transfer(sequence, now_ns)
             else:
                 sequence.rank.in_flight -= 1
-                self._arrive(sequence, self._router.route(sequence.session), now_ns)
+                rank = self._router.route(sequence.session)
+                if rank.replica.arrive(sequence, rank, now_ns):
+                    self._after(rank.replica, now_ns)
 
     def _transfer(self, sequence: Sequence, now_ns: int) -> None:
         sequence.moving = True
@@ -224,4 +220,6 @@ class Engine:
             return
         sequence.computed = 0
         sequence.target = sequence.prompt + sequence.emitted
-        self._arrive(sequence, least_loaded(self._decoding_ranks), now_ns)
+        rank = least_loaded(self._decoding_ranks)
+        if rank.replica.arrive(sequence, rank, now_ns):
+            self._after(rank.replica, now_ns)

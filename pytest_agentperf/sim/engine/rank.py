@@ -170,10 +170,12 @@ class Rank:
         if steps <= 0:
             return
         if self.decoding:
-            cycles, rest = divmod(steps, self.period)
-            blocks = cycles * self.decoding
-            if rest:
-                blocks += self._growth(self.charged + 1, rest)
+            blocks = 0
+            if steps >= self.period:
+                cycles, steps = divmod(steps, self.period)
+                blocks = cycles * self.decoding
+            if steps:
+                blocks += self._growth(self.charged + 1, steps)
             if blocks:
                 self.cache.allocate(blocks)
         self.charged = step

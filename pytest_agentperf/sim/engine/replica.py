@@ -10,13 +10,13 @@ any step has a closed form, and nothing is done per token.
 
 from __future__ import annotations
 
-import random
 import sys
 from heapq import heappop, heappush
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.sim.engine.chunk_plan import ChunkPlan
+from pytest_agentperf.sim.engine.draws import NormalDraws
 from pytest_agentperf.sim.engine.energy import EnergyMeter
 from pytest_agentperf.sim.engine.rank import Rank
 from pytest_agentperf.sim.engine.scheduling import schedule
@@ -56,7 +56,7 @@ class Replica:
         """Sequences that go on elsewhere: prompts computed here, or preempted where none are computed."""
         self._counters = counters
         self._accepted = accepted
-        self._random = random.Random(seed)
+        self._draws = NormalDraws(seed)
         self.ranks = [
             Rank(
                 self,
@@ -83,6 +83,8 @@ class Replica:
 
         Return whether that changed when to wake, or who is handed over.
         """
+        sequence.rank = rank
+        rank.in_flight += 1
         waiting = rank.waiting
         waiting.append(sequence)
         wake_ns = self.wake_ns
@@ -297,7 +299,7 @@ class Replica:
             limit,
             p.overhead_ns + slowest_ns,
             slowest_growth_ns,
-            self._random.gauss() if p.jitter_cv else 0.0,
+            self._draws.draw() if p.jitter_cv else 0.0,
         )
         self._meter.begin(sequences, context, rate, chunk_ns, chunk_growth_ns)
         self._set_wake()
@@ -307,7 +309,7 @@ class Replica:
         if not sequence.reported:
             self._counters.emit(sequence, 1, now_ns)
         left = sequence.length - sequence.emitted
-        steps = left if self._accepted is None else self._accepted.draw_steps(left, self._random)
+        steps = left if self._accepted is None else self._accepted.draw_steps(left, self._draws.draw())
         rank.join(sequence, self._step, steps)
         final = sequence.final_step
         finishing = self._finishing.get(final)

@@ -11,8 +11,6 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import random
-
     from pytest_agentperf.config.engine import Speculation
 
 
@@ -33,9 +31,9 @@ class AcceptedTokens:
         self._overshoot = (square / self.mean - 1) / 2
         self._spread = math.sqrt(variance / self.mean**3)
 
-    def draw_steps(self, tokens: int, random: random.Random) -> int:
-        """Return in how many steps `tokens` tokens come out."""
-        steps = (tokens + self._overshoot) / self.mean + self._spread * math.sqrt(tokens) * random.gauss()
+    def draw_steps(self, tokens: int, draw: float) -> int:
+        """Return in how many steps `tokens` tokens come out; `draw` is one from the standard normal distribution."""
+        steps = (tokens + self._overshoot) / self.mean + self._spread * math.sqrt(tokens) * draw
         drawn, fewest = round(steps), -(-tokens // self._most)
         if drawn < fewest:
             return fewest
