@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pytest_agentperf.core.metrics import percentile
 from pytest_agentperf.core.phase import NS_PER_S, Phase, PhaseKind, PhaseStatus
 
@@ -25,7 +27,7 @@ def status_of(
 ) -> PhaseStatus:
     """Return the status at a moment; the percentiles are those of the answers given."""
     opened = state.open_ns is not None and now_ns > state.open_ns
-    ttft, speed = list(ttft_s), list(speed_tok_s)
+    ttft, speed = (np.fromiter(values, dtype=np.float64) for values in (ttft_s, speed_tok_s))
     return PhaseStatus(
         kind=kind,
         n_agents=state.n_agents,
@@ -38,8 +40,8 @@ def status_of(
         agents_short=state.agents_short_of_quota,
         in_flight=in_flight,
         failures=failures,
-        ttft_p95_s=percentile(ttft, 95) if ttft else None,
-        output_speed_p25_tok_s=percentile(speed, 25) if speed else None,
+        ttft_p95_s=percentile(ttft, 95) if ttft.size else None,
+        output_speed_p25_tok_s=percentile(speed, 25) if speed.size else None,
         running=server.values.get("running") if server else None,
         waiting=server.values.get("waiting") if server else None,
     )

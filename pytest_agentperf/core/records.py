@@ -170,6 +170,8 @@ class RequestColumns:
 
 _pack_row = Struct(f"<{len(INT_COLUMNS)}q").pack
 _ROW_BYTES = 8 * len(INT_COLUMNS)
+# Rows become columns so many at a time: each column in one go would fetch all rows anew.
+_ROWS_IN_CACHE = 2048
 
 
 class ColumnsBuilder:
@@ -247,6 +249,9 @@ class ColumnsBuilder:
         """Return the columns collected so far, those of the requests from `first` on."""
         new = memoryview(self._rows)[first * _ROW_BYTES :]
         rows = np.frombuffer(new, dtype="<i8").reshape(-1, len(INT_COLUMNS))
-        columns = np.array(rows.T, dtype=np.int64, order="C")
+        columns = np.empty((len(INT_COLUMNS), len(rows)), dtype=np.int64)
+        for begin in range(0, len(rows), _ROWS_IN_CACHE):
+            end = begin + _ROWS_IN_CACHE
+            columns[:, begin:end] = rows[begin:end].T
         texts = {name: column[first:] for name, column in self._texts.items()}
         return RequestColumns(dict(zip(INT_COLUMNS, columns, strict=True)), texts)
