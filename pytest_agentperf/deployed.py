@@ -290,11 +290,11 @@ class Deployed:
             else self._answer_check.keep_rule(n_agents),
         )
 
-    def _begin_at(self, kind: PhaseKind, n_agents: int, attempt: int) -> tuple[tuple[str, int], ...]:
+    def _begin_at(self, kind: PhaseKind, n_agents: int, attempt: int) -> dict[int, tuple[str, int]]:
         if self.settings.ruleset.agents_begin == "first_turn" or kind == "warmup":
-            return ()
+            return {}
         speeds = [tier.output_speed_p25_tok_s for tier in self.settings.tiers.values()]
-        return steady_starts(
+        starts = steady_starts(
             self.settings.seed,
             n_agents,
             self._turn_loads(),
@@ -302,6 +302,7 @@ class Deployed:
             tool_delay_max_s=self.settings.ruleset.tool_delay_max_s,
             attempt=attempt,
         )
+        return dict(enumerate(starts))
 
     def _follow(
         self,

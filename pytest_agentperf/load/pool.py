@@ -20,7 +20,8 @@ from pytest_agentperf.load.crew import Crew
 from pytest_agentperf.load.gateway_place import GatewayPlace
 from pytest_agentperf.load.hosts import Joining, LoadHosts, LostHost, open_place, reach, weight
 from pytest_agentperf.load.limits import cores
-from pytest_agentperf.load.worker import events_from_wire, spec_to_wire
+from pytest_agentperf.load.phase_frame import shard_to_wire, spec_to_wire
+from pytest_agentperf.load.worker import events_from_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ _SILENT_S = 15.0
 _CHUNKS_PER_WORKER_S = 30_000
 # Time for the frames to reach every worker before the first agent starts.
 _LEAD_NS = NS_PER_S // 20
+# To send them one after the other: several times what was measured for a thousand (docs/hosts.md).
+_LEAD_PER_WORKER_NS = 500_000
 # And for a worker to make its agents, each with its order of the trajectories.
 _LEAD_PER_AGENT_NS = 50_000
 _LEAD_PER_CHOICE_NS = 4_000
@@ -128,15 +131,17 @@ class WorkerPool:
         self._clocks.begin(self.hosts)
         self._interval_ns = max(_EVENTS_INTERVAL_NS, len(crew.workers) * NS_PER_S // _REPORTS_PER_S)
         wire = spec_to_wire(spec)
+        own = {worker: shard_to_wire(spec, worker.agents) for worker in crew.workers}
         lead_per_agent_ns = _LEAD_PER_AGENT_NS + len(spec.trajectories) * _LEAD_PER_CHOICE_NS
         most = max(len(worker.agents) for worker in crew.workers)
-        start_ns = monotonic_ns() + _LEAD_NS + self._clocks.lead_ns + most * lead_per_agent_ns
+        lead_ns = _LEAD_NS + len(crew.workers) * _LEAD_PER_WORKER_NS + most * lead_per_agent_ns
+        start_ns = monotonic_ns() + lead_ns + self._clocks.lead_ns
         for host in self.hosts:
             for i, worker in enumerate(host.workers):
                 worker.drained, worker.in_flight, worker.heard_ns = False, 0, monotonic_ns()
                 url = None if urls is None else urls[host.facts.id][i % len(urls[host.facts.id])]
                 host_start_ns = host.clock.to_host(start_ns)
-                crew.send(worker, "phase", wire, worker.agents, host_start_ns, url, self._interval_ns)
+                crew.send(worker, "phase", wire, own[worker], host_start_ns, url, self._interval_ns)
         self._running = True
         return start_ns
 

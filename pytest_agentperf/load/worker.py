@@ -3,7 +3,7 @@
 Frames are plain values, so that a worker may live in a process of this machine or on another host. After it has
 joined (`load.joining`):
 
-    controller → worker   ("phase", spec, agent_ids, start_ns, url, interval_ns) · ("close", close_ns)
+    controller → worker   ("phase", spec, shard, start_ns, url, interval_ns) · ("close", close_ns)
                           ("look",) · ("drain",) · ("stop",) · ("beat",) · ("clock", t_ns) · ("chore", name, values)
                           None: end
     worker → controller   ("ready",) · ("events", …) every `interval_ns` · ("look", answers so far)
@@ -19,23 +19,23 @@ from __future__ import annotations
 import gc
 import traceback
 from array import array
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import AgentPerfError
-from pytest_agentperf.core.kept import KeepRule, KeptAnswer
-from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
+from pytest_agentperf.core.phase import Completion, PhaseEvents
 from pytest_agentperf.load.driver import Driver
 from pytest_agentperf.load.health import Health
 from pytest_agentperf.load.keeping import AnswerKeeper
 from pytest_agentperf.load.limits import raise_descriptor_limit, widen_descriptor_table
 from pytest_agentperf.load.loop import Loop
+from pytest_agentperf.load.phase_frame import phase_from_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from pytest_agentperf.core.kept import KeptAnswer
     from pytest_agentperf.core.ports import InferenceClient
 
 _KEPT_FRAME_BYTES = 4 << 20
@@ -166,13 +166,13 @@ class _RunningPhase:
         loop: Loop,
         channel: Channel,
         replay: Replay,
-        spec_fields: dict[str, Any],
-        agent_ids: Iterable[int],
+        spec_wire: bytes,
+        shard_wire: bytes,
         start_ns: int,
         url: str | None,
         interval_ns: int,
     ) -> None:
-        spec = spec_from_wire(spec_fields)
+        spec, agent_ids = phase_from_wire(spec_wire, shard_wire)
         self._loop = loop
         self._channel = channel
         self.keeper = AnswerKeeper(spec.nonce, spec.keep)
@@ -227,28 +227,6 @@ def events_from_wire(fields: dict[str, Any], *, offset_ns: int = 0) -> PhaseEven
     for name in ("ttft_s", "speed_tok_s"):
         fields[name] = list(array("d", fields[name]))
     return PhaseEvents(**fields)
-
-
-def spec_to_wire(spec: PhaseSpec) -> dict[str, Any]:
-    """Return a phase's specification as plain values."""
-    return {
-        **asdict(spec),
-        "trajectories": list(spec.trajectories),
-        "begin_at": list(spec.begin_at),
-        "keep": tuple(spec.keep),
-    }
-
-
-def spec_from_wire(fields: dict[str, Any]) -> PhaseSpec:
-    """Rebuild the specification from `spec_to_wire`."""
-    return PhaseSpec(
-        **{
-            **fields,
-            "trajectories": tuple(fields["trajectories"]),
-            "begin_at": tuple((trajectory, turn) for trajectory, turn in fields["begin_at"]),
-            "keep": KeepRule(*fields["keep"]),
-        }
-    )
 
 
 def _kept_frames(kept: Iterable[KeptAnswer]) -> Iterator[list[tuple[Any, ...]]]:

@@ -340,7 +340,7 @@ def test_agents_may_begin_in_mid_trajectory_and_join_with_their_first_token() ->
         # Agent 1 gets its first token 40 ms after it began.
         return duration_ns, {**fields, "t_first_ns": system.clock.now_ns() + (1 + 39 * key.agent) * MS}
 
-    system = System(2, slow, begin_at=(("a", 1), ("c", 1)))
+    system = System(2, slow, begin_at={0: ("a", 1), 1: ("c", 1)})
     system.start()
     system.run_until(30 * MS)
     assert [(k.trajectory, k.turn, k.ordinal) for _, k in system.client.sent] == [("a", 1, 0), ("c", 1, 0)]
@@ -358,7 +358,7 @@ def test_agents_may_begin_in_mid_trajectory_and_join_with_their_first_token() ->
 
 
 def test_an_agent_that_fails_at_once_has_joined_too() -> None:
-    system = System(1, lambda key: (100 * MS, {"failure": "http_5xx", "status": 500}), begin_at=(("b", 0),))
+    system = System(1, lambda key: (100 * MS, {"failure": "http_5xx", "status": 500}), begin_at={0: ("b", 0)})
     system.start()
     system.run_until(200 * MS)
     assert system.driver.take_events().activations == [Completion(0, 105 * MS)]

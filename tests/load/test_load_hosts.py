@@ -17,6 +17,7 @@ from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 from pytest_agentperf.load import pool as pool_module
 from pytest_agentperf.load.host_facts import HostFacts
 from pytest_agentperf.load.hosts import LoadHosts
+from pytest_agentperf.load.phase_frame import phase_from_wire
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.worker import events_to_wire
 
@@ -72,7 +73,7 @@ class Far:
 
     def columns(self) -> Any:
         builder = ColumnsBuilder()
-        for agent in self.phase()[2]:
+        for agent in self.agents():
             sent_ns = self.phase()[3] + 10 * MS
             key = RequestKey(phase=1, attempt=0, agent=agent, ordinal=0, trajectory="t", turn=0)
             builder.add(key, Answer(t_sent_ns=sent_ns, t_end_ns=sent_ns + 7, t_first_ns=sent_ns + 3))
@@ -80,6 +81,9 @@ class Far:
 
     def phase(self) -> tuple[Any, ...]:
         return next(frame for frame in self.frames if frame[0] == "phase")
+
+    def agents(self) -> list[int]:
+        return phase_from_wire(*self.phase()[1:3])[1]
 
     @property
     def link(self) -> Any:
@@ -178,14 +182,14 @@ def test_agents_go_where_there_is_capacity(pools: Pools) -> None:
     fast, slow = Far("fast", chunks_per_core_s=3_000.0), Far("slow", chunks_per_core_s=1_000.0)
     pool = pools.open(pools.hosts("fast", "slow"), fast, slow)
     pool.start_phase(spec(40))
-    assert (len(fast.phase()[2]), len(slow.phase()[2])) == (30, 10)
+    assert (len(fast.agents()), len(slow.agents())) == (30, 10)
 
 
 def test_a_host_takes_no_more_than_its_limits_carry(pools: Pools) -> None:
     narrow, wide = Far("narrow", ports=3), Far("wide")
     pool = pools.open(pools.hosts("narrow", "wide"), narrow, wide)
     pool.start_phase(spec(40))
-    assert (len(narrow.phase()[2]), len(wide.phase()[2])) == (3, 37)
+    assert (len(narrow.agents()), len(wide.agents())) == (3, 37)
 
 
 @pytest.mark.parametrize(

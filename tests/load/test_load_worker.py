@@ -16,18 +16,18 @@ from load_support import MS, WAIT_S, ScriptedClient, run_for, wait_for
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import DatasetError
+from pytest_agentperf.core.kept import KeepRule
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.load.health import Health
 from pytest_agentperf.load.loop import Loop
+from pytest_agentperf.load.phase_frame import phase_from_wire, shard_to_wire, spec_to_wire
 from pytest_agentperf.load.worker import (
     Worker,
     error_text,
     events_from_wire,
     events_to_wire,
     run_worker,
-    spec_from_wire,
-    spec_to_wire,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Running:
 
 
 def phase_frame(spec: PhaseSpec = SPEC, url: str | None = None) -> tuple[Any, ...]:
-    return ("phase", spec_to_wire(spec), [0, 2], monotonic_ns(), url, 100 * MS)
+    return ("phase", spec_to_wire(spec), shard_to_wire(spec, [0, 2]), monotonic_ns(), url, 100 * MS)
 
 
 def events_of(line: Line) -> list[PhaseEvents]:
@@ -194,7 +194,8 @@ def test_what_a_callback_raises_is_told_and_ends_the_worker(error: Exception, te
 
 def test_a_phase_that_cannot_begin_is_told_and_ends_the_worker() -> None:
     worker = Running(Scripted())
-    worker.line.deliver(("phase", {**spec_to_wire(SPEC), "unknown": 1}, [0], monotonic_ns(), None, 100 * MS))
+    unknown = spec_to_wire(SPEC).replace(b'"seed"', b'"unknown"')
+    worker.line.deliver(("phase", unknown, shard_to_wire(SPEC, [0]), monotonic_ns(), None, 100 * MS))
     assert worker.ended()
     assert worker.line.kinds() == ["ready", "error"]
     assert "unknown" in worker.line.sent[-1][1]
@@ -222,12 +223,16 @@ def test_a_phase_that_was_stopped_tells_no_more(loop: Loop) -> None:
     assert replay.closed == 1
 
 
-@pytest.mark.parametrize("begin_at", [(), (("a", 1), ("b", 0), ("a", 0))])
-def test_a_specification_travels_as_plain_values(begin_at: tuple[tuple[str, int], ...]) -> None:
-    sent = replace(SPEC, begin_at=begin_at)
-    wire = spec_to_wire(sent)
-    assert wire["trajectories"] == ["a", "b"]
-    assert spec_from_wire(execnet.loads(execnet.dumps(wire))) == sent
+def test_a_specification_travels_and_of_what_is_the_agents_own_only_what_a_worker_drives() -> None:
+    sent = replace(SPEC, begin_at={0: ("a", 1), 1: ("b", 0), 2: ("a", 0)}, keep=KeepRule(0.1, 5))
+    assert phase_from_wire(spec_to_wire(sent), shard_to_wire(sent, [2, 0])) == (
+        replace(sent, begin_at={2: ("a", 0), 0: ("a", 1)}),
+        [2, 0],
+    )
+
+
+def test_agents_that_begin_at_their_beginnings_travel_alone() -> None:
+    assert phase_from_wire(spec_to_wire(SPEC), shard_to_wire(SPEC, [1])) == (SPEC, [1])
 
 
 moments = st.lists(st.builds(Completion, st.integers(0, 2**31), st.integers(0, 2**63 - 1)))
