@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.load.crew import Crew, Host, Worker
 
-_EXCHANGES = 8
+_EXCHANGES = 12
 _EVERY_NS = 60 * NS_PER_S
 _PATIENCE_S = 30.0
 

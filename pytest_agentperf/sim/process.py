@@ -35,6 +35,7 @@ class SimServer:
         model: str = DEFAULT_MODEL,
         api_key: str | None = None,
         faults: FaultRates | None = None,
+        host: str = "127.0.0.1",
         port: int = 0,
         start_timeout_s: float = 30.0,
     ) -> None:
@@ -42,7 +43,7 @@ class SimServer:
         self._config = config
         self._api_key = api_key
         self._faults = faults
-        self._port = port
+        self._host, self._port = host, port
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -75,7 +76,7 @@ class SimServer:
         self._folder = tempfile.TemporaryDirectory(prefix="agentperf-sim-")
         folder = Path(self._folder.name)
         command = [sys.executable, "-m", "pytest_agentperf.sim", "--exit-with-parent"]
-        command += ["--port", str(self._port), "--model", self.model]
+        command += ["--host", self._host, "--port", str(self._port), "--model", self.model]
         environment = dict(os.environ)
         # The child finds this package however the parent did, installed or not.
         root = str(Path(__file__).parents[2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 PREFIX = "apload"
 SUBNET = "10.213.77"
 CONTROLLER = f"{SUBNET}.1"
+FAR = "far-"
+"""Before a host's name: the same host, each way to it FAR_S long."""
+FAR_S = 0.1
+_SLOW_LINE = Path(__file__).with_name("slow_line.py")
 _SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 # Far from ours and from each other's: what forgot to convert a time would be hours off.
 _CLOCKS_AHEAD_S = (86_400, 400_000, 10)
@@ -67,13 +72,14 @@ class Host:
         )
         Path("/run/sshd").mkdir(exist_ok=True)
         script = f"hostname {self.name} && exec {_SSHD} -D -e -f {config}"
+        with (self.folder / "sshd.log").open("wb") as log:
+            self._sshd = subprocess.Popen(self._command(script), stderr=log)
+
+    def _command(self, script: str) -> list[str]:
         ahead_s = str(_CLOCKS_AHEAD_S[(self._number - 1) % len(_CLOCKS_AHEAD_S)])
-        self._sshd = subprocess.Popen(
-            # Behind `--fork`, since a process's own clock stays; and with it ends whatever it started.
-            ["ip", "netns", "exec", self.name, "unshare", "--uts", "--time", "--monotonic", ahead_s, "--pid",
-             "--mount-proc", "--fork", "--kill-child", "sh", "-c", script],
-            stderr=(self.folder / "sshd.log").open("wb"),
-        )  # fmt: skip
+        # Behind `--fork`, since a process's own clock stays; and with it ends whatever it started.
+        new = f"--uts --time --monotonic {ahead_s} --pid --mount-proc --fork --kill-child"
+        return ["ip", "netns", "exec", self.name, "unshare", *new.split(), "sh", "-c", script]
 
     @property
     def link(self) -> str:
@@ -88,9 +94,11 @@ class Host:
         """Join it again."""
         _run("ip", "link", "set", self.link, "up")
 
-    def delay(self, milliseconds: float) -> None:
-        """Make each way to it so much longer."""
-        _run("tc", "qdisc", "replace", "dev", self.link, "root", "netem", "delay", f"{milliseconds}ms")
+    def run(self, *command: str) -> None:
+        """Run a command in it, where it has mounts of its own."""
+        assert self._sshd is not None
+        children = Path(f"/proc/{self._sshd.pid}/task/{self._sshd.pid}/children").read_text().split()
+        _run("nsenter", "--target", children[0], "--mount", "--net", *command)
 
     def pids(self) -> list[int]:
         """Return the processes in it but for its sshd."""
@@ -139,7 +147,8 @@ class Network:
         for host in self.hosts:
             host.up(key.with_suffix(".pub"))
         self.ssh_config.write_text(
-            "".join(f"Host {host.name}\n  HostName {host.address}\n" for host in self.hosts)
+            "".join(f"Host {host.name} {FAR}{host.name}\n  HostName {host.address}\n" for host in self.hosts)
+            + f"Host {FAR}*\n  ProxyCommand {sys.executable} {_SLOW_LINE} %h %p {FAR_S}\n"
             + f"Host *\n  User root\n  IdentityFile {key}\n  IdentitiesOnly yes\n  LogLevel ERROR\n"
             "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n"
         )
@@ -162,7 +171,8 @@ class Network:
             host.down()
         subprocess.run(["ip", "link", "del", f"{PREFIX}br"], capture_output=True, check=False)
 
-    def line(self, host: Host, python: str, *, workers: int = 1) -> str:
+    def line(self, host: Host, python: str, *, workers: int = 1, far: bool = False) -> str:
         """Return the place of load workers on a host, as `--agentperf-load` takes it."""
+        name = FAR + host.name if far else host.name
         where = f"ssh_config={self.ssh_config}//python={python}//cache={host.folder / 'cache'}"
-        return f"{workers}*ssh={host.name}//{where}"
+        return f"{workers}*ssh={name}//{where}"
