@@ -8,11 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.cli.load_hosts import load_table
 from pytest_agentperf.clock import RealClock
 from pytest_agentperf.config.bundled import SUITES, find_system_file
 from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
 from pytest_agentperf.core.checks import SIGNS, Check, failures, ok, skipped, warning
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06, find_ruleset
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.host_checks import check_host
@@ -49,12 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="RULE=VALUE", help="change one rule; repeatable"
     )
     parser.add_argument("--output-length", choices=("natural", "exact"), help="how long answers are to be")
+    parser.add_argument(
+        "--load",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="where load workers are to run, as `2*ssh=user@host`: let them join and compare them; repeatable",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, print the checklist, and return 1 if something failed."""
     found = {"this host": _host()} if args.system is None else _system(args)
+    hosts = None
+    if args.load:
+        rules = find_ruleset(args.ruleset) if args.ruleset else AA_AGENTPERF_2026_06
+        hosts = load_table(args.load, start=Path.cwd(), rules=rules)
+        found["load hosts"] = hosts.checks
     if args.json:
         print(
             json.dumps(
@@ -62,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     else:
+        if hosts is not None:
+            print("\n".join([*hosts.lines(), ""]))
         print("\n".join(_lines(found)))
     return 1 if any(failures(checks) for checks in found.values()) else 0
 
@@ -106,6 +122,7 @@ def _settings(args: argparse.Namespace) -> RunSettings:
         dataset=args.dataset,
         tiers=tuple(args.tier),
         output_length=args.output_length,
+        load=tuple(args.load),
     )
     here = Path.cwd()
     return resolve(suite, find_system_file(args.system, start=here), options, start=here)
@@ -143,7 +160,7 @@ def _deployment(name: str, settings: RunSettings) -> list[Check]:
 def _lines(found: Mapping[str, Sequence[Check]]) -> Iterator[str]:
     for title, checks in found.items():
         yield title
-        width = max(len(check.name) for check in checks)
+        width = max((len(check.name) for check in checks), default=0)
         for check in checks:
             yield f"  {SIGNS[check.status]} {check.name:<{width}}  {check.what}"
             if check.remedy and check.status != "ok":

@@ -79,8 +79,13 @@ class GatewayPlace:
         try:
             return GatewayLink(self._group.makegateway(f"{self._spec}//id=load{number}"))
         except (execnet.HostNotFound, EOFError, OSError) as error:
+            why = (
+                str(error)
+                if isinstance(error, OSError)
+                else "it ended before it could; its message stands above"
+            )
             raise LoadError(
-                f"no load worker can be started: {error or type(error).__name__}",
+                f"no load worker can be started: {why}",
                 where=self.name,
                 remedy=f"see that this runs without a password: {self._trial()}"
                 if self.remote

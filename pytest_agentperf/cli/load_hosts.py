@@ -1,0 +1,167 @@
+"""The table of `agentperf doctor --load`: each place of load workers by itself, then all of them under load."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_agentperf.calibration import calibrate
+from pytest_agentperf.config.bundled import find_dataset
+from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
+from pytest_agentperf.core.checks import Check, failed, ok, warning
+from pytest_agentperf.core.errors import AgentPerfError, LoadError
+from pytest_agentperf.core.ruleset import DEMO_1, Ruleset
+from pytest_agentperf.encoding import EncodedDataset
+from pytest_agentperf.load.hosts import LoadHosts, reach, weight
+from pytest_agentperf.load.pool import WorkerPool
+from pytest_agentperf.worker import WorkerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pytest_agentperf.load.crew import Host
+
+_COLUMNS = (
+    "place",
+    "host",
+    "workers",
+    "cores",
+    "Python",
+    "open files",
+    "ports",
+    "agents",
+    "share",
+    "away",
+    "clock",
+)
+_CHUNKS_PER_AGENT_S = 20.0
+_AGENTS_PER_WORKER = 64
+
+
+class LoadTable(NamedTuple):
+    """What was found: rows of text for a person, checks for both."""
+
+    rows: list[tuple[str, ...]]
+    checks: list[Check]
+
+    def lines(self) -> list[str]:
+        """Return the table, its columns aligned."""
+        table = [_COLUMNS, *self.rows]
+        widths = [max(len(row[i]) for row in table) for i in range(len(_COLUMNS))]
+        return [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+
+
+def load_table(lines: Sequence[str], *, start: Path, rules: Ruleset) -> LoadTable:
+    """Let every place join, alone, and those that can together carry a load; raises ConfigError for a bad line."""
+    specs = parse_load_specs(lines, where="--load")
+    table = LoadTable([], [])
+    path = find_dataset("bundled:demo-v1", relative_to=start)
+    with EncodedDataset(path, max_prompt_tokens=sys.maxsize, history_reasoning="all") as dataset:
+        # Of its rules only the time limits count here, and nothing is sent to the endpoint.
+        config = WorkerConfig(
+            url="http://127.0.0.1:9/v1",
+            headers={},
+            model="null",
+            parameters={},
+            segments=str(dataset.folder),
+            ruleset=DEMO_1,
+            tokenizer=None,
+        ).model_dump()
+        fit = [spec for spec in specs if _joins(spec, config, table, rules)]
+        if fit:
+            _calibrate(fit, config, dataset, table)
+    return table
+
+
+def _joins(spec: LoadSpec, config: dict[str, object], table: LoadTable, rules: Ruleset) -> bool:
+    print(f"joining {spec.text} …", file=sys.stderr, flush=True)
+    try:
+        pool = WorkerPool(config, hosts=LoadHosts([spec]))
+    except AgentPerfError as error:
+        table.rows.append((spec.text, "–", *[""] * (len(_COLUMNS) - 2)))
+        what = error.what if error.where is None else f"{error.where}: {error.what}"
+        table.checks.append(failed(spec.text, what, error.remedy or "see the message"))
+        return False
+    try:
+        for host in pool.hosts:
+            table.rows.append((spec.text, *_cells(host)))
+            table.checks.extend(_doubts(host, rules))
+    finally:
+        pool.close()
+    return True
+
+
+def _cells(host: Host) -> tuple[str, ...]:
+    facts, clock = host.facts, host.clock
+    return (
+        host.name,
+        str(len(host.workers)),
+        str(facts.cores),
+        facts.python,
+        f"{facts.descriptors:,}",
+        f"{facts.ports:,}",
+        f"{reach(host):,}",
+        f"{len(host.workers) * weight(host) / 1e3:,.0f}k",
+        f"{clock.round_trip_ns / 1e6:.2f} ms" if host.remote else "–",
+        f"± {clock.bound_ns / 1e6:.2f} ms" if host.remote else "ours",
+    )
+
+
+def _doubts(host: Host, rules: Ruleset) -> list[Check]:
+    found = []
+    if len(host.workers) > host.facts.cores:
+        found.append(
+            warning(
+                host.name,
+                f"{len(host.workers)} workers on {host.facts.cores} cores",
+                "name one worker a core at most, and leave the controller's host one",
+            )
+        )
+    if host.clock.bound_ns > rules.clock_error_max_s * 1e9:
+        found.append(
+            failed(
+                host.name,
+                f"its clock is known to {host.clock.bound_ns / 1e6:.0f} ms only (limit "
+                f"{rules.clock_error_max_s * 1e3:.0f} ms)",
+                "use hosts that are nearer",
+            )
+        )
+    return found
+
+
+def _calibrate(
+    specs: Sequence[LoadSpec], config: dict[str, object], dataset: EncodedDataset, table: LoadTable
+) -> None:
+    agents = _AGENTS_PER_WORKER * sum(spec.workers for spec in specs)
+    try:
+        pool = WorkerPool(config, hosts=LoadHosts(specs))
+        try:
+            found = calibrate(
+                pool,
+                dataset.prepared.ids,
+                n_agents=agents,
+                chunks_per_s=agents * _CHUNKS_PER_AGENT_S,
+                hold_s=DEMO_1.calibration_s * 2,
+                on_progress=lambda text: print(f"{text} …", file=sys.stderr, flush=True),
+            )
+        finally:
+            pool.close()
+    except LoadError as error:
+        table.checks.append(failed("all together", str(error.what), error.remedy or "see the message"))
+        return
+    said = (
+        f"{found.n_agents:,} agents at {found.chunks_per_s_reached:,.0f} chunks/s add "
+        f"{found.ttft_error_p99_s * 1e3:.1f} ms to TTFT at P99 and {found.speed_error_p99:.2%} to speed; the busiest "
+        f"worker takes {found.cpu_share_max:.0%} of a core"
+    )
+    table.checks.append(
+        ok("all together", said)
+        if found.reached
+        else warning(
+            "all together", f"{said}: less than asked for", "free these hosts' CPU, or use more of them"
+        )
+    )
