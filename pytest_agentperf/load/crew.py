@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_agentperf import __version__
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.host_clock import HostClock
@@ -175,12 +176,13 @@ class Crew:
 
     def _lost(self, worker: Worker) -> LoadError:
         why = worker.link.why_gone()
-        return LoadError(
-            f"{worker.label} is gone" + (f":\n{why}" if why else ""),
-            remedy="see to that host, its memory and the network between"
-            if worker.place.remote
-            else "check this machine's memory; look at its output above",
-        )
+        if "No module named 'pytest_agentperf'" in why:
+            remedy = f"pip install pytest-agentperf=={__version__} there, or name an interpreter that has it: //python="
+        elif worker.place.remote:
+            remedy = "see to that host, its memory and the network between"
+        else:
+            remedy = "check this machine's memory; look at its output above"
+        return LoadError(f"{worker.label} is gone" + (f":\n{why}" if why else ""), remedy=remedy)
 
     def _beat(self) -> None:
         """Let workers on other hosts know that they are not alone."""

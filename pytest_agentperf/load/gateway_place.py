@@ -79,11 +79,7 @@ class GatewayPlace:
         try:
             return GatewayLink(self._group.makegateway(f"{self._spec}//id=load{number}"))
         except (execnet.HostNotFound, EOFError, OSError) as error:
-            why = (
-                str(error)
-                if isinstance(error, OSError)
-                else "it ended before it could; its message stands above"
-            )
+            why = "ssh ended, and its message stands above" if self.remote else str(error)
             raise LoadError(
                 f"no load worker can be started: {why}",
                 where=self.name,

@@ -292,7 +292,7 @@ class WorkerPool:
             except LoadError as error:
                 if not (hosts.complete and hosts.fewer_allowed):
                     raise
-                self._lost.append(LostHost(spec.text, error.what))
+                self._lost.append(LostHost(spec.target or spec.kind, error.what))
         if not self._crew.workers:
             raise LoadError("no load host is left", remedy="; ".join(lost.why for lost in self._lost))
         hosts.complete = True

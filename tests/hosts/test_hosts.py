@@ -215,6 +215,7 @@ def broken(setup: Setup, fault: Callable[[Host], None]) -> str:
         fault(setup.network.hosts[1])
         with pytest.raises(LoadError) as caught:
             poll(pool, 20)
+    print(f"told: {caught.value}")
     return str(caught.value)
 
 
@@ -271,6 +272,7 @@ def test_a_run_goes_on_without_a_host_that_stays_away(setup: Setup) -> None:
         assert poll(pool, 1.0) == 4
         pool.stop_phase()
         load = pool.describe()
+    print(f"told: {load['hosts_lost']}")
     assert [host["name"] for host in load["hosts"]] == ["apload1", "apload2"]
     assert len(load["hosts_lost"]) == 1
     assert "apload3" in load["hosts_lost"][0]["name"]
@@ -279,6 +281,7 @@ def test_a_run_goes_on_without_a_host_that_stays_away(setup: Setup) -> None:
 def refused(setup: Setup, line: str) -> LoadError:
     with pytest.raises(LoadError) as caught, setup.pool([*setup.lines()[:1], line]):
         pass
+    print(f"told: {caught.value}")
     return caught.value
 
 
@@ -333,6 +336,7 @@ def test_a_far_host_makes_the_clock_unsure(setup: Setup) -> None:
         assert poll(pool, 2.0) == 3
         pool.stop_phase()
         load = pool.describe()
+    print(f"told: clock_error_s {load['clock_error_s']:.3f}")
     assert 0.05 < load["clock_error_s"] < 0.2
     assert max(load["hosts"], key=lambda item: item["clock_error_s"])["name"] == "apload2"
 
@@ -359,6 +363,7 @@ def test_a_host_that_is_starved_reads_late(setup: Setup) -> None:
             thread.join()
         pool.stop_phase()
         late = {host["name"]: host["lag_p99_s"] for host in pool.describe()["hosts"]}
+    print(f"told: lag_p99_s {late}")
     assert late["apload2"] > 0.1 > late["apload1"]
 
 
@@ -374,6 +379,7 @@ def test_an_endpoint_that_one_host_does_not_reach(setup: Setup) -> None:
                 hosts=LoadHosts(parse_load_specs(setup.lines(), where="test")),
             )
             try:
+                print(f"told: {pool.unreachable()}")
                 assert set(pool.unreachable()) == {"apload2"}
             finally:
                 pool.close()
