@@ -82,13 +82,16 @@ def _joins(spec: LoadSpec, config: dict[str, object], table: LoadTable, rules: R
     try:
         pool = WorkerPool(config, hosts=LoadHosts([spec]))
     except AgentPerfError as error:
-        table.rows.append((spec.text, "–", *[""] * (len(_COLUMNS) - 2)))
+        table.rows.append((spec.short, "–", *[""] * (len(_COLUMNS) - 2)))
         what = error.what if error.where is None else f"{error.where}: {error.what}"
-        table.checks.append(failed(spec.text, what, error.remedy or "see the message"))
+        first, _, last = (line.strip() for line in what.strip().partition("\n"))
+        # Of a traceback the last line tells.
+        what = f"{first} {last.splitlines()[-1]}" if last else first
+        table.checks.append(failed(spec.short, what, error.remedy or "see the message"))
         return False
     try:
         for host in pool.hosts:
-            table.rows.append((spec.text, *_cells(host)))
+            table.rows.append((spec.short, *_cells(host)))
             table.checks.extend(_doubts(host, rules))
     finally:
         pool.close()

@@ -30,6 +30,18 @@ class LoadSpec(NamedTuple):
     keys: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def short(self) -> str:
+        """Return it without its options."""
+        place = (
+            self.kind
+            if not self.target
+            else self.target
+            if "://" in self.target
+            else f"{self.kind}={self.target}"
+        )
+        return f"{self.workers}*{place}"
+
     def get(self, key: str) -> str | None:
         """Return the value of a key, None if it is not named."""
         return dict(self.keys).get(key)

@@ -175,7 +175,7 @@ class Crew:
         return take
 
     def _lost(self, worker: Worker) -> LoadError:
-        why = worker.link.why_gone()
+        why = worker.link.why_gone().strip()
         if "No module named 'pytest_agentperf'" in why:
             remedy = f"pip install pytest-agentperf=={__version__} there, or name an interpreter that has it: //python="
         elif worker.place.remote:

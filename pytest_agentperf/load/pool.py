@@ -284,7 +284,7 @@ class WorkerPool:
         """Bring in the places that the run names; after the first time, those that are still there."""
         hosts = self._load_hosts
         for spec in hosts.specs:
-            hosts.on_wait(f"load workers: {spec.text}")
+            hosts.on_wait(f"load workers: {spec.short}")
             try:
                 place = open_place(spec)
                 self._places.append(place)
@@ -292,7 +292,7 @@ class WorkerPool:
             except LoadError as error:
                 if not (hosts.complete and hosts.fewer_allowed):
                     raise
-                self._lost.append(LostHost(spec.target or spec.kind, error.what))
+                self._lost.append(LostHost(spec.short, error.what))
         if not self._crew.workers:
             raise LoadError("no load host is left", remedy="; ".join(lost.why for lost in self._lost))
         hosts.complete = True

@@ -71,3 +71,16 @@ def test_what_cannot_be_used_is_named(text: str, what: str) -> None:
         parse_load_spec(text, where="--agentperf-load")
     assert caught.value.where == "--agentperf-load"
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("popen//nice=5", "1*popen"),
+        ("2*ssh=user@host//python=x", "2*ssh=user@host"),
+        ("8*ray://head:1//resources=a", "8*ray://head:1"),
+        ("ray=auto", "1*ray=auto"),
+    ],
+)
+def test_short_names_leave_out_the_options(text: str, short: str) -> None:
+    assert parse_load_spec(text, where="here").short == short

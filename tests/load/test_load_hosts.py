@@ -241,7 +241,7 @@ def test_a_run_goes_on_without_a_host_that_was_lost(pools: Pools) -> None:
     pool = pools.open(hosts, Far("a"), away)
     pool.start_phase(spec(3))
     assert [host.name for host in pool.hosts] == ["a"]
-    assert pool.describe()["hosts_lost"] == [{"name": "b", "why": away.what}]
+    assert pool.describe()["hosts_lost"] == [{"name": "1*ssh=b", "why": away.what}]
 
 
 @pytest.mark.parametrize("fewer_allowed", [True, False])
