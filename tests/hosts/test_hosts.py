@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -419,25 +420,58 @@ pool.start_phase(PhaseSpec(**spec))
 while not pool.poll(0.05).activations:
     pass
 print("running", flush=True)
-time.sleep(600)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    # Requests in flight end as they do on one machine.
+    pool.drain()
+    while not pool.poll(0.05).drained:
+        pass
+    columns = pool.stop_phase()
+    print(len(columns), columns.failed.sum(), flush=True)
+    pool.close()
 """
+
+
+@contextmanager
+def controller(setup: Setup) -> Iterator[subprocess.Popen[str]]:
+    """Run a phase of all hosts in a process of its own."""
+    spec = setup.spec(6)
+    wire = {name: getattr(spec, name) for name in PhaseSpec.__slots__}
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLER_SCRIPT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # As behind a terminal: one group, which Ctrl-C goes to.
+        process_group=0,
+    )
+    assert process.stdin is not None
+    with process:
+        process.stdin.write(json.dumps([setup.config(), setup.lines(), wire], default=list) + "\n")
+        process.stdin.flush()
+        assert said(process) == "running\n"
+        assert all(host.pids() for host in setup.network.hosts)
+        yield process
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_is_left_when_the_controller_is_gone(setup: Setup, how: signal.Signals) -> None:
-    import json
+    with controller(setup) as process:
+        process.send_signal(how)
+    assert within(10, lambda: not any(host.pids() for host in setup.network.hosts))
 
-    spec = setup.spec(6)
-    wire = {name: getattr(spec, name) for name in PhaseSpec.__slots__}
-    controller = subprocess.Popen(
-        [sys.executable, "-c", CONTROLLER_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert controller.stdin is not None
-    assert controller.stdout is not None
-    with controller:
-        controller.stdin.write(json.dumps([setup.config(), setup.lines(), wire], default=list) + "\n")
-        controller.stdin.flush()
-        assert controller.stdout.readline() == "running\n"
-        assert all(host.pids() for host in setup.network.hosts)
-        controller.send_signal(how)
+
+def test_the_lines_outlive_ctrl_c(setup: Setup) -> None:
+    with controller(setup) as process:
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        requests, failed = map(int, said(process).split())
+    assert requests >= 6
+    assert failed == 0
     assert within(10, lambda: not any(host.pids() for host in setup.network.hosts))
