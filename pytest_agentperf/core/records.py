@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,26 +147,44 @@ class RequestColumns:
     def concatenate(cls, parts: Iterable[RequestColumns]) -> RequestColumns:
         """Join the columns of several workers, ordered by agent, then by time of sending."""
         parts = list(parts) or [ColumnsBuilder().finish()]
-        ints = {name: np.concatenate([part.ints[name] for part in parts]) for name in INT_COLUMNS}
-        texts = {name: [text for part in parts for text in part.texts[name]] for name in TEXT_COLUMNS}
-        order = np.lexsort((ints["t_sent_ns"], ints["agent"]))
+
+        def joined(name: str) -> npt.NDArray[np.int64]:
+            return np.concatenate([part.ints[name] for part in parts])
+
+        def joined_texts(name: str) -> npt.NDArray[np.object_]:
+            return np.array([text for part in parts for text in part.texts[name]], dtype=np.object_)
+
+        order = np.lexsort((joined("t_sent_ns"), joined("agent")))
+        # One column after the other: of millions of requests all of them at once would take as much memory again.
         return cls(
-            {name: column[order] for name, column in ints.items()},
-            {name: [column[i] for i in order] for name, column in texts.items()},
+            {name: joined(name)[order] for name in INT_COLUMNS},
+            {name: joined_texts(name)[order].tolist() for name in TEXT_COLUMNS},
         )
 
     def to_wire(self) -> dict[str, Any]:
-        """Return plain bytes and lists, for a frame between processes or hosts (little-endian int64)."""
+        """Return plain bytes, for a frame between processes or hosts; numbers little-endian."""
         return {
             "ints": {name: column.astype("<i8").tobytes() for name, column in self.ints.items()},
-            "texts": self.texts,
+            "texts": {name: _texts_to_wire(column) for name, column in self.texts.items()},
         }
 
     @classmethod
     def from_wire(cls, frame: Mapping[str, Any]) -> RequestColumns:
         """Rebuild the columns from `to_wire`."""
         ints = {name: np.frombuffer(data, dtype="<i8") for name, data in frame["ints"].items()}
-        return cls(ints, frame["texts"])
+        return cls(ints, {name: _texts_from_wire(*data) for name, data in frame["texts"].items()})
+
+
+def _texts_to_wire(texts: Sequence[str | None]) -> tuple[bytes, bytes]:
+    """Return each text once, and which of them every request has: most columns hold a few again and again."""
+    numbers: dict[str | None, int] = {}
+    which = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return json.dumps(list(numbers)).encode(), np.array(which, dtype="<i4").tobytes()
+
+
+def _texts_from_wire(texts: bytes, which: bytes) -> list[str | None]:
+    known: list[str | None] = json.loads(texts)
+    return [known[number] for number in np.frombuffer(which, dtype="<i4").tolist()]
 
 
 _pack_row = Struct(f"<{len(INT_COLUMNS)}q").pack

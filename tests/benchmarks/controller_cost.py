@@ -106,7 +106,6 @@ class Watched:
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
-        self.reports = 0
         self.ages_s: list[float] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -184,12 +183,13 @@ def measure(workers: int, args: argparse.Namespace, config: Mapping[str, Any]) -
         "trajectory_s": TURNS * request_s,
         "records_each": args.records,
     }
+    before_mib = rss_mib()
     places = Places(workers, min(args.processes, workers), rates)
     hosts = LoadHosts(parse_load_specs(places.lines, where="here"))
     figures: dict[str, float] = {"workers": workers, "agents": n_agents}
     try:
         with patch.object(pool_module, "open_place", places.open):
-            before_mib, meter = rss_mib(), Meter()
+            meter = Meter()
             pool = WorkerPool(config, hosts=hosts)
             figures["join_cpu_s"], figures["join_s"] = meter.since()
             figures["worker_kib"] = (rss_mib() - before_mib) * 1024 / workers

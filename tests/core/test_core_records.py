@@ -90,8 +90,14 @@ def test_what_was_added_is_what_is_there(pairs: list[Pair]) -> None:
 @given(requests)
 def test_the_wire_changes_nothing(pairs: list[Pair]) -> None:
     frame = build(pairs).to_wire()
-    assert set(map(type, frame["ints"].values())) == {bytes}
+    values = [*frame["ints"].values(), *(part for parts in frame["texts"].values() for part in parts)]
+    assert set(map(type, values)) == {bytes}
     assert rows(RequestColumns.from_wire(frame)) == pairs
+
+
+def test_a_text_of_many_requests_arrives_as_one() -> None:
+    found = RequestColumns.from_wire(columns(answer(), answer(), answer()).to_wire())
+    assert len(set(map(id, found.texts["trajectory"]))) == 1
 
 
 def test_the_wire_is_little_endian() -> None:
