@@ -219,8 +219,8 @@ def crossing(
 ) -> float | None:
     """Return the least number of agents at which a margin crosses zero by its monotone fit, None without two points.
 
-    `shifts`: by how much each metric's crossing is moved, in its logarithm. Between probes the fit is linear in the logarithm of agents; beyond them it goes on as its last piece, and no
-    number below `floor` is returned.
+    `shifts`: by how much each metric's crossing is moved, in its logarithm. Between probes the fit is linear in the
+    logarithm of agents; beyond them it goes on as its last piece, and no number below `floor` is returned.
     """
     if len({p.n_agents for p in points}) < 2:
         return None

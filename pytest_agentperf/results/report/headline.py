@@ -126,7 +126,8 @@ def _row(row: Row, lenses: Sequence[Lens]) -> str:
     served = ", ".join(filter(None, (row.hardware, row.served_by)))
     failed = "" if row.below is None else f'<span class="served">{row.below:,} fail</span>'
     if row.interval is not None:
-        failed += f'<span class="served interval" title="{escape(row.interval_told)}">interval {escape(row.interval)}</span>'
+        told, interval = escape(row.interval_told), escape(row.interval)
+        failed += f'<span class="served interval" title="{told}">interval {interval}</span>'
     ttft = "–" if row.ttft_p95_s is None else f"{row.ttft_p95_s:,.2f} s"
     cells = "".join(
         f'<td class="number">{text}</td>'
