@@ -44,8 +44,8 @@ def invalid_reasons(
         if load.get(name, 0.0) > limit_s:
             yield InvalidReason(
                 code="load_generator_saturated",
-                what=f"a load worker {what} {load[name] * 1e3:.0f} ms at P99 (limit {limit_s * 1e3:.0f} ms)",
-                remedy="use more load workers (--agentperf-workers) or free this machine's CPU",
+                what=f"a load worker{_on_host(load, name)} {what} {load[name] * 1e3:.0f} ms at P99 (limit {limit_s * 1e3:.0f} ms)",
+                remedy="use more load workers (--agentperf-workers, --agentperf-load) or free the CPU there",
             )
     if (off_s := load.get("clock_error_s", 0.0)) > rules.clock_error_max_s:
         worst = max(load["hosts"], key=lambda host: host["clock_error_s"])
@@ -81,6 +81,12 @@ def invalid_reasons(
             else "see to the network between this machine and the server",
             log_tail=tail,
         )
+
+
+def _on_host(load: Mapping[str, Any], name: str) -> str:
+    """Return which of several load hosts was the worst."""
+    hosts = [host for host in load.get("hosts", ()) if host[name] is not None]
+    return f" on {max(hosts, key=lambda host: host[name])['name']}" if hosts else ""
 
 
 def with_absence(found: tuple[InvalidReason, ...], absence: Absence) -> tuple[InvalidReason, ...]:

@@ -20,6 +20,7 @@ class LoadHostReport(BaseModel):
     clock_error_s: float
     """A bound on how far its times are off after conversion; 0 for this machine."""
     lag_p99_s: float | None = None
+    send_late_p99_s: float | None = None
     cpu_share_max: float | None = None
 
 

@@ -277,6 +277,7 @@ class WorkerPool:
             "round_trip_s": host.clock.round_trip_ns / NS_PER_S,
             "clock_error_s": host.clock.bound_ns / NS_PER_S,
             "lag_p99_s": max((item["lag_p99_s"] for item in health), default=None),
+            "send_late_p99_s": max((item["send_late_p99_s"] for item in health), default=None),
             "cpu_share_max": max((item["cpu_share"] for item in health), default=None),
         }
 

@@ -139,6 +139,7 @@ class AgentPerfSession:
     def from_config(cls, config: pytest.Config) -> AgentPerfSession:
         """Read the options and every YAML file that the command line leads to; raises ConfigError."""
         systems = _systems(config)
+        _check_workers_are_here(config)
         results = results_folder(config)
         if not config.getoption("collectonly"):
             _check_writable(results)
@@ -371,6 +372,17 @@ class AgentPerfSession:
         """Leave nothing running, however the session ended."""
         with contextlib.suppress(OSError):
             self.close()
+
+
+def _check_workers_are_here(config: pytest.Config) -> None:
+    """Raise ConfigError for xdist workers on other hosts: what they measured would be written there."""
+    for place in config.getoption("tx", None) or ():
+        if "popen" not in place.split("//"):
+            raise ConfigError(
+                "tests that measure run on this machine, where their results are written",
+                where=f"--tx {place}",
+                remedy=f"place the load there instead: --agentperf-load={place}",
+            )
 
 
 def _systems(config: pytest.Config) -> dict[str, Path]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from core_support import metrics
 
+from pytest_agentperf.core.records import ColumnsBuilder
+from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.core.slo import SloTier
-from pytest_agentperf.core.verdict import Decision, InvalidReason, TierVerdict, Verdict
-from pytest_agentperf.validity import verdict_of
+from pytest_agentperf.core.verdict import (
+    LOAD_GENERATOR_CODES,
+    Decision,
+    InvalidReason,
+    TierVerdict,
+    Verdict,
+)
+from pytest_agentperf.validity import invalid_reasons, verdict_of
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.metrics import PhaseMetrics
@@ -84,3 +92,30 @@ def test_a_second_crash_fails_whatever_was_certain(decision: Decision | None) ->
     assert said(GOOD, decision, CRASHED).verdict is INVALID
     verdict = said(GOOD, decision, CRASHED, crashed_at=8)
     assert (verdict.verdict, verdict.violated) == (FAIL, ("survival",))
+
+
+def host(name: str, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "clock_error_s": 0.001, "lag_p99_s": 0.001, "send_late_p99_s": None} | changes
+
+
+def found_with(load: dict[str, Any]) -> list[InvalidReason]:
+    server: Any = None  # nobody asks it where no request failed
+    return list(invalid_reasons(ColumnsBuilder().finish(), load, "verified", DEMO_1, server, None))
+
+
+@pytest.mark.parametrize(("off_s", "codes"), [(0.02, []), (0.021, ["load_clock_unsure"])])
+def test_a_clock_that_may_be_off_by_more_than_the_rule_voids_the_phase(
+    off_s: float, codes: list[str]
+) -> None:
+    hosts = [host("a"), host("b", clock_error_s=off_s)]
+    reasons = found_with({"clock_error_s": off_s, "hosts": hosts})
+    assert [reason.code for reason in reasons] == codes
+    assert all("load host b may be off by 21 ms (limit 20 ms)" in reason.what for reason in reasons)
+    assert all(reason.code in LOAD_GENERATOR_CODES for reason in reasons)
+
+
+def test_the_host_that_is_late_is_named() -> None:
+    (reason,) = found_with({"lag_p99_s": 0.2, "hosts": [host("a"), host("b", lag_p99_s=0.2)]})
+    assert reason.what.startswith("a load worker on b read late by 200 ms")
+    (reason,) = found_with({"lag_p99_s": 0.2})
+    assert reason.what.startswith("a load worker read late by 200 ms")
