@@ -44,7 +44,8 @@ def invalid_reasons(
         if load.get(name, 0.0) > limit_s:
             yield InvalidReason(
                 code="load_generator_saturated",
-                what=f"a load worker{_on_host(load, name)} {what} {load[name] * 1e3:.0f} ms at P99 (limit {limit_s * 1e3:.0f} ms)",
+                what=f"a load worker{_on_host(load, name)} {what} {load[name] * 1e3:.0f} ms at P99 "
+                f"(limit {limit_s * 1e3:.0f} ms)",
                 remedy="use more load workers (--agentperf-workers, --agentperf-load) or free the CPU there",
             )
     if (off_s := load.get("clock_error_s", 0.0)) > rules.clock_error_max_s:
