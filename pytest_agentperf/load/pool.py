@@ -39,7 +39,7 @@ _SILENT_S = 15.0
 _CHUNKS_PER_WORKER_S = 30_000
 # Time for the frames to reach every worker before the first agent starts.
 _LEAD_NS = NS_PER_S // 20
-# To send them one after the other: several times what was measured for a thousand (docs/hosts.md).
+# To send them one after the other: more than twice what was measured for a thousand (docs/hosts.md).
 _LEAD_PER_WORKER_NS = 500_000
 # And for a worker to make its agents, each with its order of the trajectories.
 _LEAD_PER_AGENT_NS = 50_000

@@ -6,12 +6,13 @@
 The product's own pool, and the loop in which a run follows a phase. Its workers are simulated, 100 agents each: they
 speak the workers' frames, with what agents at `--tok-s` would have done since the last one (requests of the default
 dataset: 433 tokens of output, 38 turns a run), over execnet, so that what the controller serialises, reads, queues and
-adds up is real. NOT real: the workers of one helper process share one pipe and one reading thread, where every real
-worker has a pipe, a reading thread and, over ssh, an ssh process of its own (`--processes 100 --workers 100`: a pipe
-and a thread each); the helper's own CPU is no part of the figures, but shares the machine.
+adds up is real. NOT real: all workers of one helper process share one pipe and one reading thread. With as many
+`--processes` as workers each has its own, as a real worker does (7 MiB a process); still not real are then ssh itself,
+which is a process of its own per worker, and distance. The helpers' CPU is no part of the figures, but shares the
+machine; what a run does with the records after a phase is not in them either.
 
 Hard case: every agent has met its quota of runs, so that the whole condition of the window's end is looked at in every
-turn. `--records N` lets every agent have N requests in its records (memory: about 1 GB per million and copy).
+turn. `--records N` lets every agent have N requests in its records (650 bytes each).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from simulated_workers import REMOTE, SimulatedPlace
 from pytest_agentperf.clock import NS_PER_S, RealClock, monotonic_ns, process_cpu_s
 from pytest_agentperf.config.load_spec import parse_load_specs
 from pytest_agentperf.core.phase import Phase, PhaseSpec, PhaseStatus, Stage, StopRule
+from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
 from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.interruption import StopRequest
@@ -65,7 +67,7 @@ PROJECT = Path(__file__).parents[2]
 class Places:
     """Simulated hosts, over some processes."""
 
-    def __init__(self, workers: int, processes: int, rates: Mapping[str, float]) -> None:
+    def __init__(self, workers: int, processes: int, rates: Mapping[str, Any]) -> None:
         self._group = execnet.Group()
         here = HostFacts.here()._asdict()
         paths = [str(Path(__file__).parent), str(PROJECT)]
@@ -182,6 +184,7 @@ def measure(workers: int, args: argparse.Namespace, config: Mapping[str, Any]) -
         "request_s": request_s,
         "trajectory_s": TURNS * request_s,
         "records_each": args.records,
+        "no_records": RequestColumns.concatenate([]).to_wire(),
     }
     before_mib = rss_mib()
     places = Places(workers, min(args.processes, workers), rates)
@@ -216,6 +219,8 @@ def measure(workers: int, args: argparse.Namespace, config: Mapping[str, Any]) -
             figures["known_p50_s"], figures["known_max_s"] = ages_s[len(ages_s) // 2], ages_s[-1]
             figures["phase_mib"] = rss_mib()
             meter.since()
+            pool.look()
+            figures["look_cpu_s"], figures["look_s"] = meter.since()
             columns = pool.stop_phase()
             figures["stop_cpu_s"], figures["stop_s"] = meter.since()
             figures["records"], figures["stop_mib"] = len(columns), rss_mib()
@@ -269,6 +274,7 @@ COLUMNS = (
     ("join_s", "joining", "{:.2f} s"),
     ("start_s", "start_phase", "{:.3f} s"),
     ("slack_s", "then left until the start", "{:.3f} s"),
+    ("look_cpu_s", "CPU of a look", "{:.2f} s"),
     ("records", "records", "{:,.0f}"),
     ("stop_s", "stop_phase", "{:.2f} s"),
     ("stop_cpu_s", "its CPU", "{:.2f} s"),

@@ -70,7 +70,7 @@ class SimulatedPlace:
 class _Simulated:
     """One worker: what it would have to report."""
 
-    def __init__(self, channel: Any, facts: dict[str, Any], rates: dict[str, float]) -> None:
+    def __init__(self, channel: Any, facts: dict[str, Any], rates: dict[str, Any]) -> None:
         self.channel = channel
         self._facts, self._rates = facts, rates
         self.running = False
@@ -146,18 +146,25 @@ class _Simulated:
         }
 
     def _look(self) -> dict[str, bytes]:
-        from pytest_agentperf.core.answers_so_far import AnswersSoFar, UnderWay
-        from pytest_agentperf.core.records import ColumnsBuilder
-
-        under_way = [UnderWay(agent, 0, self._start_ns, self._start_ns + 1) for agent in self._agents]
-        return AnswersSoFar.of(ColumnsBuilder().finish(), under_way).to_wire()
+        """Return `AnswersSoFar.to_wire`: every agent has a request under way."""
+        n = len(self._agents)
+        return {
+            "agent": array("q", self._agents).tobytes(),
+            "ordinal": bytes(8 * n),
+            "t_sent_ns": array("q", [self._start_ns] * n).tobytes(),
+            "ttft_s": array("d", [0.5] * n).tobytes(),
+            "speed_tok_s": array("d", [float("nan")] * n).tobytes(),
+            "ended": bytes(n),
+        }
 
     def _records(self) -> dict[str, Any]:
+        if not (each := int(self._rates["records_each"])):
+            return dict(self._rates["no_records"])
+        # A hundred processes need no NumPy for nothing.
         import numpy as np
 
         from pytest_agentperf.core.records import INT_COLUMNS, TEXT_COLUMNS, RequestColumns
 
-        each = int(self._rates["records_each"])
         agents = np.repeat(np.array(self._agents, dtype=np.int64), each)
         n = len(agents)
         ints = dict.fromkeys(INT_COLUMNS, np.full(n, 1, dtype=np.int64))
