@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from functools import cache
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
 from pytest_agentperf import __version__
 
 _PACKAGE = Path(__file__).parent
+BUILD = "pytest-agentperf-build"
+"""Stands among the versions where this package is compiled."""
 _PACKAGES = ("httptools", "httpx", "numpy", "orjson", "pyarrow", "pydantic", "pytest", "pytest-xdist")
 
 
@@ -26,9 +28,16 @@ def software_digest() -> str:
     return total.hexdigest()
 
 
+def compiled() -> bool:
+    """Return whether modules of this package are compiled: it was built with HATCH_BUILD_HOOK_ENABLE_CUSTOM=1."""
+    return util.find_spec("pytest_agentperf.compiled__mypyc") is not None
+
+
 def software_versions() -> dict[str, str]:
-    """Return the versions of what could change a number."""
+    """Return the versions of what could change a number, and whether this package is compiled if it is."""
     versions = {"pytest-agentperf": __version__, "python": platform.python_version()}
+    if compiled():
+        versions[BUILD] = "compiled"
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

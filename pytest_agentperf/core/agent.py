@@ -10,7 +10,7 @@ The model's answer does not enter the next request. After a failure the agent wa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_agentperf.core.records import RequestKey
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.records import Answer
 
 # A named tuple's own constructor is Python code, and costs twice as much.
-_make: Callable[[type[RequestKey], tuple[int, int, int, int, str, int]], RequestKey] = tuple.__new__
+_make: Final[Callable[[type[RequestKey], tuple[int, int, int, int, str, int]], RequestKey]] = tuple.__new__
 
 
 class Agent:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from itertools import compress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from pytest_agentperf.core.records import NULL, RequestColumns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FloatArray = npt.NDArray[np.float64]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
 NS_PER_S = 1e9
 
 

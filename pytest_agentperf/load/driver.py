@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.core.ports import Cancellable, Clock, InferenceClient, InFlight
 
-NS_PER_S = 1e9
+NS_PER_S: Final = 1e9
 
 
 class Driver:
@@ -44,12 +44,7 @@ class Driver:
         self.clock = clock
         self.client = client
         if (cap_ns := spec.tool_delay_cap_ns) is not None:
-            recorded_ns = tool_delays_ns
-
-            @cache
-            def tool_delays_ns(trajectory: str) -> Sequence[int]:
-                return array("q", [min(delay_ns, cap_ns) for delay_ns in recorded_ns(trajectory)])
-
+            tool_delays_ns = _capped(tool_delays_ns, cap_ns)
         self._seats = [
             _Seat(
                 self,
@@ -143,6 +138,16 @@ class Driver:
     def _in_flight(self) -> list[int]:
         """Return when each request in flight was sent."""
         return [seat.sent_ns for seat in self._seats if seat.sent_ns is not None]
+
+
+def _capped(tool_delays_ns: Callable[[str], Sequence[int]], cap_ns: int) -> Callable[[str], Sequence[int]]:
+    """Return the delays, none longer than `cap_ns`; a trajectory's are made once."""
+
+    @cache
+    def capped(trajectory: str) -> Sequence[int]:
+        return array("q", [min(delay_ns, cap_ns) for delay_ns in tool_delays_ns(trajectory)])
+
+    return capped
 
 
 class _Seat:

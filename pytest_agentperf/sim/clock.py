@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NS_PER_S = 1_000_000_000
+NS_PER_S: Final = 1_000_000_000
 
 
 class Source(Protocol):
@@ -21,14 +21,17 @@ class Source(Protocol):
         """Tell it."""
 
 
-class _Timer(list[Any]):
-    """An entry of the queue: when it is due, its place in the order of asking, and what is called, None for nothing."""
+class _Timer:
+    """What is called, None for nothing."""
 
-    __slots__ = ()
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
         """Call it off."""
-        self[2] = None
+        self.callback = None
 
 
 class VirtualClock:
@@ -36,7 +39,8 @@ class VirtualClock:
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns
-        self._queue: list[_Timer] = []
+        self._queue: list[tuple[int, int, _Timer]] = []
+        """When each is due, its place in the order of asking, and what it is."""
         self._order = 0
         self._sources: list[Source] = []
 
@@ -49,8 +53,8 @@ class VirtualClock:
         self._order = order = self._order + 1
         if when_ns < self._now_ns:
             when_ns = self._now_ns
-        timer = _Timer((when_ns, order, callback))
-        heappush(self._queue, timer)
+        timer = _Timer(callback)
+        heappush(self._queue, (when_ns, order, timer))
         return timer
 
     def attach(self, source: Source) -> None:
@@ -80,9 +84,9 @@ class VirtualClock:
                     self._now_ns = due_ns
                 teller.tell()
             elif queue and queue[0][0] <= when_ns:
-                self._now_ns, _, callback = heappop(queue)
-                if callback is not None:
-                    callback()
+                self._now_ns, _, timer = heappop(queue)
+                if timer.callback is not None:
+                    timer.callback()
             else:
                 break
         if when_ns > self._now_ns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_agentperf.core.records import Answer
 from pytest_agentperf.sim.engine.sequence import Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pytest_agentperf.sim.lengths import Lengths
 
 # Looked up once: a million requests ask for it.
-_REJECTED = EventKind.REJECTED
+_REJECTED: Final = EventKind.REJECTED
 # A named tuple's own constructor is Python code, and costs twice as much.
-_make_answer: Callable[[type[Answer], tuple[object, ...]], Answer] = tuple.__new__
+_make_answer: Final[Callable[[type[Answer], tuple[object, ...]], Answer]] = tuple.__new__
 
 
 class EngineClient:

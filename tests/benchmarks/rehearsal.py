@@ -3,7 +3,7 @@
     python tests/benchmarks/rehearsal.py --system gb300 [--suite deepseek_v4_pro] [--tier tier1] [--agents 1840]
 
 With `--agents` one phase at that number, else the whole search. The engine's calls are timed one by one, which costs
-about half a microsecond each, counted as "outside"; `--untimed` leaves that out.
+about half a microsecond each, counted as "outside"; `--untimed` leaves that out. A compiled engine's cannot be timed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pytest_agentperf.config.bundled import SUITES, find_system_file
 from pytest_agentperf.config.run import RunOptions, resolve
 from pytest_agentperf.rehearsal import rehearsed_run
 from pytest_agentperf.sim.engine import Engine
+from pytest_agentperf.software import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +93,8 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--untimed", action="store_true")
     args = parser.parse_args()
+    if compiled() and not args.untimed:
+        parser.error("this package is compiled, and its calls cannot be timed: use --untimed")
     system = find_system_file(args.system, start=Path.cwd())
     options = RunOptions(ruleset=args.ruleset, overrides=tuple(args.set), tiers=(args.tier,), nonce="0")
     settings = resolve(SUITES / args.suite, system, options, start=Path.cwd())

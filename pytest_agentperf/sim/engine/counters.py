@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_agentperf.sim.events import EngineEvent, EventKind
 
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from pytest_agentperf.sim.engine.sequence import Sequence
 
 # A named tuple's own constructor is Python code, and costs twice as much; members of an enum are slow to find.
-_make: Callable[[type[EngineEvent], tuple[int, Sequence, EventKind, int]], EngineEvent] = tuple.__new__
-_SCHEDULED, _TOKENS, _FINISHED = EventKind.SCHEDULED, EventKind.TOKENS, EventKind.FINISHED
+_make: Final[Callable[[type[EngineEvent], tuple[int, Sequence, EventKind, int]], EngineEvent]] = tuple.__new__
+_SCHEDULED: Final = EventKind.SCHEDULED
+_TOKENS: Final = EventKind.TOKENS
+_FINISHED: Final = EventKind.FINISHED
 
 
 class Counters:

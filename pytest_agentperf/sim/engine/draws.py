@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
-_AT_ONCE = 256
+_AT_ONCE: Final = 256
 
 
 class NormalDraws:

@@ -101,8 +101,8 @@ class Rank:
         # Tokens in the decoding sequences after step s: joined_tokens + rate · s − rate_offset.
         self.decoding = 0
         self.joined_tokens = 0
-        self.rate: float = 0
-        self.rate_offset: float = 0
+        self.rate = 0.0
+        self.rate_offset = 0.0
         self._phases = [0] * self.period
         self.charged = 0  # step up to whose beginning the cache knows of growth
         self.safe_step = sys.maxsize  # no shortage of blocks up to this step

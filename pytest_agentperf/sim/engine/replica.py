@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from heapq import heappop, heappush
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_agentperf.sim.engine.chunk_plan import ChunkPlan
 from pytest_agentperf.sim.engine.draws import NormalDraws
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.sim.engine.sequence import Sequence
     from pytest_agentperf.sim.engine.speculation import AcceptedTokens
 
-_by_order = itemgetter(0)
+_by_order: Final = itemgetter(0)
 
 
 class Replica:
@@ -229,9 +229,7 @@ class Replica:
         slowest_ns = -1.0
         slowest_growth_ns = 0.0
         sequences = 0
-        context: float = 0
-        rate: float = 0
-        chunk_ns = chunk_growth_ns = 0.0
+        context = rate = chunk_ns = chunk_growth_ns = 0.0
         running = False
         base_ns, per_sequence_ns, per_context_ns = p.base_ns, p.per_sequence_ns, p.per_context_token_ns
         overlap = p.overlap

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pytest_agentperf.sim.engine.rank import Rank
     from pytest_agentperf.sim.engine.replica import Replica
 
-REMEMBERED_SESSIONS = 1_000_000
+REMEMBERED_SESSIONS: Final = 1_000_000
 
-_in_flight = attrgetter("in_flight")
-_load = attrgetter("in_flight", "assigned")
+_in_flight: Final = attrgetter("in_flight")
+_load: Final = attrgetter("in_flight", "assigned")
 
 
 def least_loaded(ranks: list[Rank]) -> Rank:

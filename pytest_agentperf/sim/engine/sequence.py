@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Items
 
     from pytest_agentperf.sim.engine.rank import Rank
 
-NEVER = -1
+NEVER: Final = -1
 
 
 class Sequence:

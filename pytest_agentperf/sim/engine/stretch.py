@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from typing import Final
 
 # A stretch of two steps must not end before one of one step: true of lognormal factors below this.
-MAX_DEVIATION = 4.0
+MAX_DEVIATION: Final = 4.0
 
 
 class Stretch:
