@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 WORKERS_MAX = 4_096
 _KEYS = {
-    "popen": {"python", "chdir", "nice", "cache"},
+    "popen": {"python", "chdir", "nice"},
     "ssh": {"python", "chdir", "nice", "cache", "ssh_config"},
     "ray": {"cache", "resources", "labels"},
 }

@@ -220,9 +220,10 @@ def settle(
 def _load_specs(system: System, system_path: Path, options: RunOptions) -> tuple[LoadSpec, ...]:
     if options.load and options.workers is not None:
         raise ConfigError(
-            "says how many workers this machine has, beside --agentperf-load",
-            where="--agentperf-workers",
-            remedy="give one of them: --agentperf-load=N*popen is N workers on this machine",
+            f"{options.workers} workers of this machine are asked for, and places of workers too: "
+            + " ".join(options.load),
+            where="--agentperf-workers and --agentperf-load, as flags, in the environment or in the ini file",
+            remedy="keep one of them: --agentperf-load=N*popen is N workers on this machine",
         )
     if options.load:
         return parse_load_specs(options.load, where="--agentperf-load")

@@ -17,6 +17,11 @@ class Masked(dict[str, _Value]):
         return f"<{', '.join(self) or 'nothing'}: not shown>"
 
 
+def bare(frame: Iterable[Any]) -> tuple[Any, ...]:
+    """Return what is to be sent with plain mappings instead of masked ones, which no line carries."""
+    return tuple(dict(part) if isinstance(part, Masked) else part for part in frame)
+
+
 SECRET_MIN_CHARS = 8
 """Shorter ones are words as others are, PASS or tier1: to blank them out would change what is said."""
 

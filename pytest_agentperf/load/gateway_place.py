@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import execnet
 
 from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.core.redact import bare
 from pytest_agentperf.load.place import GONE, REMOTE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class GatewayLink:
 
     def send(self, frame: tuple[Any, ...]) -> None:
         """Send plain values."""
-        self._channel.send(frame)
+        self._channel.send(bare(frame))
 
     def listen(self, take: Callable[[Sequence[Any]], None]) -> None:
         """Pass on what comes, in the gateway's own thread."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf import __version__
 from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.load.crew import Host
 from pytest_agentperf.load.gateway_place import GatewayPlace
 from pytest_agentperf.load.host_facts import HostFacts, host_id
@@ -79,7 +80,7 @@ class Joining:
     def __init__(self, crew: Crew, config: Mapping[str, Any]) -> None:
         """`config`: what `worker.serve` takes, with the paths of this machine."""
         self._crew = crew
-        self._config = dict(config)
+        self._config = Masked(config)
         self._hosts: dict[str, Host] = {}
         self._parcels: dict[str, tuple[Parcel, str | None]] | None = None
 
@@ -124,13 +125,13 @@ class Joining:
         host.workers.append(worker)
         worker.host = host
 
-    def _equip(self, workers: Iterable[Worker], folder: str) -> dict[str, dict[str, Any]]:
+    def _equip(self, workers: Iterable[Worker], folder: str) -> dict[str, Masked[Any]]:
         """Return each host's configuration, once it has all files; one worker takes them for all of its host."""
         first: dict[str, Worker] = {}
         for worker in workers:
             assert worker.host is not None
             first.setdefault(worker.host.facts.id, worker)
-        configs = {host: dict(self._config) for host in first}
+        configs = {host: Masked(self._config) for host in first}
         for key, (parcel, file) in self._to_send().items():
             for host, path in self._send(parcel, first, folder).items():
                 configs[host][key] = path if file is None else os.path.join(path, file)  # noqa: PTH118 - a path there

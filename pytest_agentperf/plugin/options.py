@@ -146,6 +146,13 @@ def run_options(config: pytest.Config) -> RunOptions:
         raise ConfigError(
             f"{length!r} is no output length", where="--agentperf-output-length", remedy="natural or exact"
         )
+    workers, load = integer("workers", 1), tuple(values(config, "load"))
+    # They answer the same question: whichever is a flag wins over the other in the environment or the ini file.
+    by_flag = {name for name in ("workers", "load") if config.getoption(_BY_NAME[name].ini) is not None}
+    if by_flag == {"workers"}:
+        load = ()
+    elif by_flag == {"load"}:
+        workers = None
     budget = one("budget")
     return RunOptions(
         ruleset=one("ruleset"),
@@ -158,8 +165,8 @@ def run_options(config: pytest.Config) -> RunOptions:
         max_agents=integer("max_agents", 1),
         budget=parse_budget(budget) if budget else Budget(),
         seed=integer("seed", 0) or 0,
-        workers=integer("workers", 1),
-        load=tuple(values(config, "load")),
+        workers=workers,
+        load=load,
         force=switch("force"),
         rehearse=switch("rehearse"),
         gate=_gate(config),

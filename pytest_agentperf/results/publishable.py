@@ -29,9 +29,14 @@ _PUBLIC = frozenset({"source", "sources", "title", "notes", "submitter", "histor
 _TEXTS_OF_SERVERS = frozenset({"log_tail"})
 _COLUMNS_OF_SERVERS = ("failure_detail", "response_id")
 _HARMLESS = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "::1"})
+_NO_HOSTS = frozenset({"this machine", "popen", "auto"})
+_CHECK_OF_HOST = "load host "
+_PLACE = re.compile(r"^\d+\*(?:ssh=|ray=)?")
 _URL = re.compile(r"(https?://)(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#'\"]+)")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 _AT = re.compile(r"[\w.+-]+@[\w.-]+")
+# As texts name the place of a worker that has not told its host yet; what is here has a name of no host.
+_WORKER_ON = re.compile(r"\bload worker \d+ on (?!this machine\b)([^\s,;]+)")
 # Two parts or more: /v1 and /metrics are of an API.
 _PATH = re.compile(
     r"(?<![\w/.:>])(?:~|\.\.?)?/[\w.@+%~-]+(?:/[\w.@+%~-]*)+|(?<![\w/.:>])[A-Za-z]:\\[^\s'\"]+"
@@ -122,7 +127,7 @@ class Publishing:
 
 
 def _hosts(entry: Entry) -> Iterator[str]:
-    """Yield the names of hosts that the system's file and the power sources tell."""
+    """Yield the names of hosts that the system's file, the power sources and the load workers tell."""
     for source in entry.power_source.values():
         for device in source.devices:
             if device.host:
@@ -134,6 +139,36 @@ def _hosts(entry: Entry) -> Iterator[str]:
         for url in (*urls, *(url for power in powers for url in power.get("urls", ()))):
             if url:
                 yield urlsplit(url).hostname or ""
+    yield from _load_hosts(entry)
+
+
+def _load_hosts(entry: Entry) -> Iterator[str]:
+    for check in (check for checks in entry.preflight.values() for check in checks):
+        if check.name.startswith(_CHECK_OF_HOST):
+            yield _host_of(check.name.removeprefix(_CHECK_OF_HOST))
+        yield from _in_text(check.what)
+    for phase in entry.phases:
+        for host in phase.load.hosts:
+            yield _host_of(host.name)
+        for lost in phase.load.hosts_lost:
+            # It is named as the line that placed it.
+            yield _host_of(_PLACE.sub("", lost.name))
+            yield from _in_text(lost.why)
+        for text in (phase.load.failed, *(reason.what for reason in phase.invalid)):
+            yield from _in_text(text or "")
+
+
+def _in_text(text: str) -> Iterator[str]:
+    for match in _WORKER_ON.finditer(text):
+        yield _host_of(match[1])
+
+
+def _host_of(place: str) -> str:
+    """Return the host of `user@host`, `-p 2222 host`, `ray://host:10001` or `host:6379`; empty for none."""
+    if place in _NO_HOSTS:
+        return ""
+    last = (place.split() or [""])[-1].rpartition("://")[2].rpartition("@")[2]
+    return re.sub(r":\d*$", "", last)
 
 
 def _compact(event: Any) -> bytes:

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
+from config_support import SUITE, SYSTEM
 
 from pytest_agentperf.config.load_spec import LoadSpec, parse_load_spec
+from pytest_agentperf.config.run import RunOptions, resolve
 from pytest_agentperf.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,7 @@ def test_values_with_names() -> None:
         ("socket=host:8888", "no kind of place is called 'socket'"),
         ("ssh", "names no host"),
         ("popen=here", "need no target"),
+        ("popen//cache=/x", "'cache=/x' is no option of popen"),
         ("popen//via=x", "'via=x' is no option of popen"),
         ("ssh=a//python", "'python' is no option of ssh"),
         ("ray=auto//python=x", "is no option of ray"),
@@ -84,3 +92,21 @@ def test_what_cannot_be_used_is_named(text: str, what: str) -> None:
 )
 def test_short_names_leave_out_the_options(text: str, short: str) -> None:
     assert parse_load_spec(text, where="here").short == short
+
+
+def test_what_the_command_says_replaces_what_the_file_says(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE, encoding="utf-8")
+    system = tmp_path / "box.yaml"
+    system.write_text(SYSTEM + "load: [2*ssh=a]\n", encoding="utf-8")
+
+    def places(**said: Any) -> list[str]:
+        return [spec.short for spec in resolve(tmp_path, system, RunOptions(**said), start=tmp_path).load]
+
+    assert places() == ["2*ssh=a"]
+    assert places(load=("popen",)) == ["1*popen"]
+    assert places(workers=3) == []
+    with pytest.raises(
+        ConfigError, match=r"3 workers of this machine are asked for, and .* too: ssh=b"
+    ) as it:
+        places(workers=3, load=("ssh=b",))
+    assert "in the environment or in the ini file" in (it.value.where or "")

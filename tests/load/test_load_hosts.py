@@ -14,6 +14,7 @@ from pytest_agentperf.core.answers_so_far import AnswersSoFar, UnderWay
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
+from pytest_agentperf.core.redact import bare
 from pytest_agentperf.load import pool as pool_module
 from pytest_agentperf.load.host_facts import HostFacts
 from pytest_agentperf.load.hosts import LoadHosts
@@ -102,7 +103,7 @@ class Pools:
         lines = parse_load_specs([f"ssh={name}" for name in names], where="here")
         return LoadHosts(lines, fewer_allowed=fewer_allowed, on_wait=self.waits.append)
 
-    def open(self, hosts: LoadHosts, *far: Far | LoadError) -> WorkerPool:
+    def open(self, hosts: LoadHosts, *far: Far | LoadError, **config: Any) -> WorkerPool:
         left = list(far)
 
         def open_place(line: Any) -> Any:
@@ -112,7 +113,7 @@ class Pools:
             return found.place
 
         self._monkeypatch.setattr(pool_module, "open_place", open_place)
-        pool = WorkerPool({"segments": str(self._segments)}, hosts=hosts)
+        pool = WorkerPool(config | {"segments": str(self._segments)}, hosts=hosts)
         self.opened.append(pool)
         return pool
 
@@ -210,6 +211,16 @@ def test_a_host_is_sent_paths_of_its_own(pools: Pools) -> None:
     pools.open(pools.hosts("a"), a)
     assert ("config", {"segments": "/kept/there"}) in a.link.sent
     assert [frame[0] for frame in a.link.sent[:3]] == ["hello", "wanted", "config"]
+
+
+def test_no_frame_on_its_way_shows_a_key(pools: Pools) -> None:
+    a = Far("a")
+    pools.open(pools.hosts("a"), a, headers={"Authorization": "Bearer sk-hunter2"})
+    (sent,) = (frame for frame in a.link.sent if frame[0] == "config")
+    assert "sk-hunter2" not in repr(sent)
+    _, config = bare(sent)
+    assert type(config) is dict
+    assert config["headers"] == {"Authorization": "Bearer sk-hunter2"}
 
 
 def test_a_host_that_dies_ends_the_phase_and_is_named(pools: Pools) -> None:

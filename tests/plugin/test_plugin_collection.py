@@ -187,6 +187,19 @@ def test_flag_before_environment_before_ini(
     assert run_options(pytester.parseconfig()).seed == 1, "an empty variable says nothing"
 
 
+def test_a_flag_for_workers_wins_over_places_for_them_elsewhere(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\naddopts = -p no:asyncio\nagentperf_workers = 2\n")
+    found = run_options(pytester.parseconfig("--agentperf-load=ssh=a"))
+    assert (found.workers, found.load) == (None, ("ssh=a",))
+    monkeypatch.setenv("AGENTPERF_LOAD", "ssh=b")
+    found = run_options(pytester.parseconfig("--agentperf-workers=3"))
+    assert (found.workers, found.load) == (3, ())
+    found = run_options(pytester.parseconfig())
+    assert (found.workers, found.load) == (2, ("ssh=b",)), "which of them counts is not to be guessed"
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_every_option_has_flag_variable_and_ini_key(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, option: object

@@ -15,13 +15,19 @@ from plugin_support import Workplace, plain_environment, pytest_command
 
 from pytest_agentperf.cli import main
 from pytest_agentperf.config.engine import EngineConfig
+from pytest_agentperf.core.checks import ok
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.load_report import LoadReport
+from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.results.bundle import make_bundle
+from pytest_agentperf.results.leaderboard_file import read_leaderboard
+from pytest_agentperf.results.publishable import Publishing
 from pytest_agentperf.sim.process import SimServer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LOAD_HOST, LOST_HOST, CHECKED_HOST, RAY_HEAD = "apload1", "apload2", "apload3", "rayhead"
 HOST, USER, SECRET_PLACE = "node17.lab.example", "mallory", "/srv/mallory/weights/v4"
 
 
@@ -176,3 +182,31 @@ def test_the_publishable_variant_names_no_host_user_or_path(
     assert "a test" in published
     assert main(["verify", str(path)]) == 0
     assert "✗" not in capsys.readouterr().out
+
+
+def test_the_publishable_variant_names_no_load_host(folder: Path) -> None:
+    (entry,) = read_leaderboard(folder / "leaderboard.json").entries
+    one = entry.phases[0]
+    lost = [
+        {"name": f"2*ssh=-p 2222 me@{LOST_HOST}", "why": f"load worker 3 on {RAY_HEAD} is gone"},
+        {"name": f"1*ray://{RAY_HEAD}:10001", "why": "no room"},
+        {"name": "2*popen", "why": "load worker 1 on this machine is gone"},
+    ]
+    hosts = [
+        {"name": name, "workers": 1, "agents": 1, "round_trip_s": 0.0, "clock_error_s": 0.0}
+        for name in (LOAD_HOST, "this machine")
+    ]
+    load = LoadReport.model_validate({"hosts": hosts, "hosts_lost": lost, "failed": "on this machine"})
+    reason = InvalidReason(
+        code="late", what=f"load worker 1 on {LOAD_HOST} is gone; load worker 2 on other-host: why", remedy=""
+    )
+    phase = one.model_copy(update={"load": load, "invalid": (reason,)})
+    preflight = {"main": (ok(f"load host {CHECKED_HOST}", "4 workers"),)}
+    publishing = Publishing(entry.model_copy(update={"phases": (phase,), "preflight": preflight}))
+    shown = str(publishing.value(phase.model_dump(mode="json")))
+    shown += str(publishing.value(preflight["main"][0].model_dump()))
+    for name in (LOAD_HOST, LOST_HOST, CHECKED_HOST, RAY_HEAD, "other-host"):
+        assert name not in shown, name
+    assert "load worker 1 on host-" in shown
+    assert "on this machine" in shown
+    assert "2*popen" in shown
