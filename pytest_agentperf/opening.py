@@ -33,6 +33,7 @@ from pytest_agentperf.sim.process import SimServer
 from pytest_agentperf.tls import ssl_context
 from pytest_agentperf.verification import TokenCheck
 from pytest_agentperf.verify.counters import open_counters, simulated_counters
+from pytest_agentperf.verify.tokens import local_folder
 from pytest_agentperf.worker import WorkerConfig
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ class Opening:
             parameters=self._parameters,
             segments=str(dataset.folder),
             ruleset=self._settings.ruleset,
-            tokenizer=None if self._server.simulated else self._settings.suite.tokenizer,
+            tokenizer=None if self._server.simulated else local_folder(self._settings.suite.tokenizer),
         )
         return WorkerPool(
             Masked(worker.model_dump()),

@@ -20,7 +20,7 @@ from pytest_agentperf.load.joining import JoiningChannel, join
 from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.load.worker import Channel, error_text, run_worker
 from pytest_agentperf.sim.null import null_servers
-from pytest_agentperf.verify.tokens import load_counter
+from pytest_agentperf.verify.tokens import counter_kind, load_counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +47,7 @@ class WorkerConfig(BaseModel):
     """The folder of the encoded dataset (`encoding.EncodedDataset`)."""
     ruleset: Ruleset
     tokenizer: str | None
+    """A folder there (`verify.tokens.local_folder`)."""
 
 
 class HttpReplay:
@@ -65,6 +66,7 @@ class HttpReplay:
             request_ns=round(rules.request_timeout_s * NS_PER_S),
         )
         self._counter: TokenCounter | None = load_counter(config.tokenizer)
+        self.counts_with = counter_kind(self._counter)
 
     def make_ready(self) -> None:
         """Have all bodies in memory: a page that must be read from disk would delay the reads behind it."""
@@ -151,4 +153,6 @@ def serve(channel: ServedChannel) -> None:
         channel.send(("error", error_text(error)))
         return
     with HostChores(config) as chores:
-        run_worker(channel, replay, heard=watchdog.heard, chores=chores.by_name)
+        run_worker(
+            channel, replay, heard=watchdog.heard, chores=chores.by_name, counts_with=replay.counts_with
+        )

@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 READY_TIMEOUT_S = 120.0
 # Longer than the controller is ever busy with one thing, and shorter than anybody waits for a host to be free again.
 ALONE_S = 60.0
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "tiktoken.model",
-)
+_FAST_TOKENIZER = "tokenizer.json"
+# What other tokenizers are made of, under names that every kind has of its own; of a model's folder never the weights.
+_SLOW_TOKENIZER = frozenset({".json", ".txt", ".model", ".bpe", ".tiktoken", ".jinja"})
+_INDEX_OF_WEIGHTS = ".index.json"
 
 
 class LostHost(NamedTuple):
@@ -82,6 +79,7 @@ class Joining:
         self._crew = crew
         self._config = Masked(config)
         self._hosts: dict[str, Host] = {}
+        self._counts_with: dict[Worker, str | None] = {}
         self._parcels: dict[str, tuple[Parcel, str | None]] | None = None
 
     @property
@@ -104,7 +102,8 @@ class Joining:
             for worker in workers:
                 assert worker.host is not None
                 self._crew.send(worker, "config", configs.get(worker.host.facts.id, self._config))
-            self._crew.gather(workers, "ready", READY_TIMEOUT_S)
+            for worker, (_, *told) in self._crew.gather(workers, "ready", READY_TIMEOUT_S):
+                self._check_counter(worker, *told)
         except BaseException:
             self._crew.dismiss(workers)
             self._forget(workers)
@@ -124,6 +123,18 @@ class Joining:
         host = self._hosts.setdefault(facts.id, Host(facts, remote))
         host.workers.append(worker)
         worker.host = host
+
+    def _check_counter(self, worker: Worker, counts_with: str | None = None) -> None:
+        """Refuse a worker that counts otherwise than the others: output speeds of one phase would be of two kinds."""
+        for other, known in self._counts_with.items():
+            if known != counts_with:
+                lacking = other if known is None else worker
+                assert lacking.host is not None
+                raise LoadError(
+                    f"{worker.label} counts {_counting(counts_with)}, {other.label} {_counting(known)}",
+                    remedy=f"pip install 'pytest-agentperf[tokenizers]' on {lacking.host.name}, in the same version",
+                )
+        self._counts_with[worker] = counts_with
 
     def _equip(self, workers: Iterable[Worker], folder: str) -> dict[str, Masked[Any]]:
         """Return each host's configuration, once it has all files; one worker takes them for all of its host."""
@@ -146,9 +157,7 @@ class Joining:
                 self._parcels["ca_file"] = (Parcel({"authorities.pem": Path(ca_file)}), "authorities.pem")
             tokenizer = self._config.get("tokenizer")
             if tokenizer is not None and Path(tokenizer).is_dir():
-                files = {name: Path(tokenizer) / name for name in _TOKENIZER_FILES}
-                there = {name: path for name, path in files.items() if path.is_file()}
-                self._parcels["tokenizer"] = (Parcel(there), None)
+                self._parcels["tokenizer"] = (Parcel(_tokenizer_files(Path(tokenizer))), None)
         return self._parcels
 
     def _send(self, parcel: Parcel, first: Mapping[str, Worker], folder: str) -> dict[str, str]:
@@ -171,10 +180,26 @@ class Joining:
 
     def _forget(self, workers: Iterable[Worker]) -> None:
         gone = set(workers)
+        self._counts_with = {worker: kind for worker, kind in self._counts_with.items() if worker not in gone}
         for id_, host in list(self._hosts.items()):
             host.workers = [worker for worker in host.workers if worker not in gone]
             if not host.workers:
                 del self._hosts[id_]
+
+
+def _tokenizer_files(folder: Path) -> dict[str, Path]:
+    """Return what a host needs to count as this machine does."""
+    if (fast := folder / _FAST_TOKENIZER).is_file():
+        return {fast.name: fast}
+    return {
+        path.name: path
+        for path in folder.iterdir()
+        if path.suffix in _SLOW_TOKENIZER and not path.name.endswith(_INDEX_OF_WEIGHTS) and path.is_file()
+    }
+
+
+def _counting(kind: str | None) -> str:
+    return "no tokens" if kind is None else f"tokens with {kind}"
 
 
 def reach(host: Host) -> int:

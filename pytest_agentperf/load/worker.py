@@ -6,8 +6,8 @@ joined (`load.joining`):
     controller → worker   ("phase", spec, shard, start_ns, url, interval_ns) · ("close", close_ns)
                           ("look",) · ("drain",) · ("stop",) · ("beat",) · ("clock", t_ns) · ("chore", name, values)
                           None: end
-    worker → controller   ("ready",) · ("events", …) every `interval_ns` · ("look", answers so far)
-                          ("answers", kept), none or several · ("records", columns, health)
+    worker → controller   ("ready", what counts tokens or None) · ("events", …) every `interval_ns`
+                          ("look", answers so far) · ("answers", kept), none or several · ("records", columns, health)
                           ("clock", the same t_ns, its own) · ("chore", what it gave) · ("error", text)
 
 All times are the worker's own. `url` is None, or another endpoint than the configured one for this phase: the null
@@ -72,10 +72,11 @@ def run_worker(
     *,
     heard: Callable[[], None] = lambda: None,
     chores: Mapping[str, Callable[..., object]] | None = None,
+    counts_with: str | None = None,
 ) -> None:
     """Serve the controller until it closes the channel, or until something fails, which it is told.
 
-    `heard` is called with every frame; `chores` are what a host does besides, between phases.
+    `heard` is called with every frame; `chores` are what a host does besides, between phases; `counts_with` is told.
     """
     widen_descriptor_table(raise_descriptor_limit())
     replay.make_ready()
@@ -90,7 +91,7 @@ def run_worker(
         loop.call_soon_threadsafe(partial(worker.take, frame))
 
     channel.setcallback(take, endmarker=None)
-    channel.send(("ready",))
+    channel.send(("ready", counts_with))
     try:
         loop.run()
     except Exception as error:

@@ -95,6 +95,33 @@ def tokenizer_digest(tokenizer: str) -> str | None:
         return None
 
 
+def counter_kind(counter: TokenCounter | None) -> str | None:
+    """Return what counts, None if nothing does."""
+    if counter is None:
+        return None
+    return "transformers" if isinstance(counter, SlowTokenCounter) else "tokenizers"
+
+
+def local_folder(tokenizer: str | None) -> str | None:
+    """Return the folder of this machine that a tokenizer is in; None if there is none, or it cannot be loaded here.
+
+    Load workers count with what is in it, wherever they run: a name may mean another revision on every host. Raises
+    ConfigError for a folder that holds none or does not exist.
+    """
+    if tokenizer is None:
+        return None
+    if (path := _folder(tokenizer)) is not None:
+        return str(path.absolute())
+    if load_counter(tokenizer) is None:
+        return None
+    try:
+        return str(_hub_file(tokenizer, download=False).parent)
+    except _NoSuchFile:
+        return _hub_snapshot(tokenizer)
+    except ConfigError:
+        return None
+
+
 def load_counter(tokenizer: str | None) -> TokenCounter | None:
     """Return a counter for a folder with `tokenizer.json` or a hub name that is already in the local cache.
 
@@ -160,6 +187,17 @@ def _hub_file(name: str, *, download: bool) -> Path:
             where=name,
             remedy="check the name, the network and, for a gated model, HF_TOKEN",
         ) from error
+
+
+def _hub_snapshot(name: str) -> str | None:
+    """Return the folder that the cache has of a name, None if it has none."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True))
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError, OSError, ValueError):
+        return None
+    return str(folder) if any((folder / file).is_file() for file in _OTHER_FILES) else None
 
 
 class _NoSuchFile(ConfigError):

@@ -85,7 +85,7 @@ class _Simulated:
         elif kind == "wanted":
             yield "kept", "/kept/there"
         elif kind == "config":
-            yield ("ready",)
+            yield ("ready", None)
         elif kind == "clock":
             yield "clock", frame[1], monotonic_ns()
         elif kind == "chore":

@@ -22,6 +22,8 @@ class ScriptedLink:
         self.sent: list[tuple[Any, ...]] = []
         self.clock_ahead_ns = clock_ahead_ns
         self.why = ""
+        self.counts_with: str | None = None
+        self.keeps_nothing = False
         self._take: Callable[[Sequence[Any]], None] = lambda frame: None
 
     def send(self, frame: tuple[Any, ...]) -> None:
@@ -30,9 +32,13 @@ class ScriptedLink:
         if kind == "hello":
             self.say("host", self.facts._asdict())
         elif kind == "wanted":
+            self.say("kept", None if self.keeps_nothing else "/kept/there")
+        elif kind == "file":
+            self.say("got")
+        elif kind == "whole":
             self.say("kept", "/kept/there")
         elif kind == "config":
-            self.say("ready")
+            self.say("ready", self.counts_with)
         elif kind == "clock":
             self.say("clock", frame[1], monotonic_ns() + self.clock_ahead_ns)
         else:
@@ -71,10 +77,14 @@ class ScriptedPlace:
         self._facts = facts or HostFacts.here()
         self._answers = list(answers)
         self._clock_ahead_ns = clock_ahead_ns
+        self.counts_with: str | None = None
+        self.keeps_nothing = False
         self.links: list[ScriptedLink] = []
 
     def open(self, numbers: Sequence[int]) -> list[ScriptedLink]:
         made = [ScriptedLink(self._facts, self._answers.pop(0), self._clock_ahead_ns) for _ in numbers]
+        for link in made:
+            link.counts_with, link.keeps_nothing = self.counts_with, self.keeps_nothing
         self.links += made
         return made
 

@@ -223,6 +223,65 @@ def test_no_frame_on_its_way_shows_a_key(pools: Pools) -> None:
     assert config["headers"] == {"Authorization": "Bearer sk-hunter2"}
 
 
+def test_hosts_that_count_otherwise_than_the_others_are_refused(pools: Pools) -> None:
+    counting, other, without = Far("a"), Far("b"), Far("c")
+    counting.place.counts_with = other.place.counts_with = "tokenizers"
+    pools.open(pools.hosts("a", "b"), counting, other)
+    counting, other = Far("a"), Far("b")
+    counting.place.counts_with = "tokenizers"
+    with pytest.raises(
+        LoadError, match="worker 1 on b counts no tokens, load worker 0 on a tokens with tokenizers"
+    ) as caught:
+        pools.open(pools.hosts("a", "b"), counting, other)
+    assert caught.value.remedy == "pip install 'pytest-agentperf[tokenizers]' on b, in the same version"
+    assert ("closed",) in other.link.sent
+    counting = Far("a")
+    counting.place.counts_with = "tokenizers"
+    with pytest.raises(LoadError, match="load worker 1 on a counts tokens with tokenizers") as caught:
+        pools.open(pools.hosts("c", "a"), without, counting)
+    assert "on c," in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("files", "sent"),
+    [
+        (("tokenizer.json", "vocab.json"), {"tokenizer.json"}),
+        (
+            (
+                "tokenizer_config.json",
+                "vocab.json",
+                "merges.txt",
+                "added_tokens.json",
+                "special_tokens_map.json",
+            ),
+            {
+                "tokenizer_config.json",
+                "vocab.json",
+                "merges.txt",
+                "added_tokens.json",
+                "special_tokens_map.json",
+            },
+        ),
+        (
+            ("sentencepiece.bpe.model", "model.safetensors", "model.safetensors.index.json"),
+            {"sentencepiece.bpe.model"},
+        ),
+    ],
+)
+def test_a_tokenizer_is_sent_with_all_that_it_is_read_from(
+    pools: Pools, tmp_path: Path, files: tuple[str, ...], sent: set[str]
+) -> None:
+    folder = tmp_path.parent / f"{tmp_path.name}-tokenizer"
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_bytes(b"{}")
+    a = Far("a")
+    a.place.keeps_nothing = True
+    pools.open(pools.hosts("a"), a, tokenizer=str(folder))
+    assert {frame[1] for frame in a.link.sent if frame[0] == "file"} == {"segments"} | sent
+    assert ("config", {"segments": "/kept/there", "tokenizer": "/kept/there"}) in a.link.sent
+
+
 def test_a_host_that_dies_ends_the_phase_and_is_named(pools: Pools) -> None:
     a, b = Far("a"), Far("b")
     pool = pools.open(pools.hosts("a", "b"), a, b)

@@ -115,10 +115,12 @@ class Running:
 
     def __init__(self, replay: Scripted) -> None:
         self.line, self.replay = Line(), replay
-        self._thread = threading.Thread(target=run_worker, args=(self.line, replay), daemon=True)
+        self._thread = threading.Thread(
+            target=run_worker, args=(self.line, replay), kwargs={"counts_with": "tokenizers"}, daemon=True
+        )
         self._thread.start()
         wait_for(lambda: bool(self.line.sent))
-        assert self.line.sent[0][0] == "ready"
+        assert self.line.sent[0] == ("ready", "tokenizers")
 
     def ended(self) -> bool:
         self._thread.join(WAIT_S)

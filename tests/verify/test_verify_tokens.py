@@ -12,11 +12,14 @@ from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.verify.tokens import (
     FastTokenCounter,
     LazyTokenCounter,
+    counter_kind,
     load_counter,
+    local_folder,
     open_counter,
     tokenizer_digest,
 )
 
+TOKENS = "pytest_agentperf.verify.tokens"
 DEEPSEEK_V4 = Path(__file__).parents[3] / "shared" / "data" / "tokenizers" / "deepseek-v4"
 
 
@@ -116,6 +119,41 @@ def test_a_hub_that_fails(fails: str, problem: str, monkeypatch: pytest.MonkeyPa
     assert re.search(problem, caught.value.what)
     assert caught.value.remedy
     assert load_counter("org/model") is None
+
+
+def test_the_folder_that_load_workers_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local_folder(None) is None
+    (tmp_path / "tokenizer.model").touch()
+    assert local_folder(str(tmp_path)) == str(tmp_path)
+    snapshot = tmp_path / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "tokenizer.json").touch()
+    hub(monkeypatch, "LocalEntryNotFoundError")
+    assert local_folder("org/model") is None, "it is not in the cache"
+    monkeypatch.setattr(f"{TOKENS}._hub_file", lambda name, *, download: snapshot / "tokenizer.json")
+    monkeypatch.setattr(f"{TOKENS}._read", lambda tokenizer_class, file: None)
+    assert local_folder("org/model") == str(snapshot)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert local_folder("org/model") is None, "nothing could count with it here"
+
+
+def test_the_folder_of_another_kind_of_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, "EntryNotFoundError")
+    asked: list[tuple[str, bool]] = []
+
+    def snapshot_download(name: str, *, local_files_only: bool) -> str:
+        asked.append((name, local_files_only))
+        return str(tmp_path)
+
+    monkeypatch.setattr(sys.modules["huggingface_hub"], "snapshot_download", snapshot_download, raising=False)
+    assert local_folder("org/model") is None, "transformers cannot load it"
+    transformers_with(monkeypatch, Letters())
+    assert local_folder("org/model") is None, "it is not whole"
+    (tmp_path / "vocab.json").touch()
+    assert local_folder("org/model") == str(tmp_path)
+    assert asked == [("org/model", True)] * 2
+    assert counter_kind(load_counter("org/model")) == "transformers"
+    assert counter_kind(None) is None
 
 
 class Letters:
