@@ -17,15 +17,17 @@ _LOCK_RETRY_S = 1.0
 class Chores:
     """Asks one worker of a host, which does it between phases (`worker.HostChores`)."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew, run: str) -> None:
+        """`run`: what names the run to the hosts, in all its pools."""
         self._crew = crew
+        self._run = run
 
     def lock(self, hosts: Sequence[Host], on_wait: Callable[[str], None]) -> None:
         """Take hosts for a probe, and wait for those that carry another one."""
         # All in one order, so that two runs never wait for each other.
         for host in sorted(hosts, key=lambda host: host.facts.id):
             told = False
-            while not self._ask(host, "lock"):
+            while not self._ask(host, "lock", run=self._run):
                 if not told:
                     on_wait(f"load host {host.name} carries another run's probe: waiting for its end")
                     told = True

@@ -67,6 +67,8 @@ class Crew:
         self._frames: queue.SimpleQueue[tuple[Worker, Sequence[Any]]] = queue.SimpleQueue()
         self._overtaken: list[tuple[Worker, Sequence[Any]]] = []
         """Frames that came while others were waited for."""
+        self.went_silent = False
+        """Whether a worker was given up that may still be at work, behind a cut network."""
         self._closed = threading.Event()
         self._beats: threading.Thread | None = None
 
@@ -111,19 +113,25 @@ class Crew:
         *,
         others: Callable[[Worker, Sequence[Any]], None] | None = None,
     ) -> list[tuple[Worker, Sequence[Any]]]:
-        """Return one frame of a kind from each worker; `timeout_s` is how long all may be silent.
+        """Return one frame of a kind from each worker; `timeout_s` is how long those that are waited for may be silent.
 
         Other frames go to `others`, or wait until they are asked for. Raises LoadError naming who did not answer.
         """
         waiting = set(workers)
         found: list[tuple[Worker, Sequence[Any]]] = []
+        deadline_ns = monotonic_ns() + round(timeout_s * NS_PER_S)
         while waiting:
-            if (news := self._fresh(timeout_s)) is None:
+            left_s = (deadline_ns - monotonic_ns()) / NS_PER_S
+            if left_s <= 0 or (news := self._fresh(left_s)) is None:
+                self.went_silent = True
                 silent = ", ".join(
                     worker.label for worker in sorted(waiting, key=lambda worker: worker.number)
                 )
                 raise LoadError(f"{silent} did not answer within {timeout_s:g} s", remedy=_MEMORY_REMEDY)
             worker, frame = news
+            if worker in waiting:
+                # The news of others do not make up for its silence.
+                deadline_ns = monotonic_ns() + round(timeout_s * NS_PER_S)
             if frame[0] == kind and worker in waiting:
                 found.append(news)
                 waiting.discard(worker)
@@ -137,10 +145,16 @@ class Crew:
         """Drop what was kept of a phase that is over."""
         self._overtaken.clear()
 
-    def silent_since(self, limit_s: float) -> Worker | None:
-        """Return a worker that has said nothing for so long."""
+    def check_silence(self, limit_s: float) -> None:
+        """Raise LoadError for a worker that has said nothing for so long."""
         limit_ns = monotonic_ns() - round(limit_s * NS_PER_S)
-        return next((worker for worker in self.workers if worker.heard_ns < limit_ns), None)
+        silent = next((worker for worker in self.workers if worker.heard_ns < limit_ns), None)
+        if silent is not None:
+            self.went_silent = True
+            raise LoadError(
+                f"{silent.label} has said nothing for {limit_s:g} s",
+                remedy="see to that host and the network between",
+            )
 
     def close(self) -> None:
         """End the workers; they close their connections when their lines close."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SSH_OPTIONS = "-o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=5 -o ServerAliveCountMax=6"
 # A host's sshd drops connections if too many of them log in at once (MaxStartups, 10 by default).
 _LOGINS_AT_ONCE = 6
+_TRIAL_S = 60.0
 
 
 class GatewayLink:
@@ -69,6 +71,7 @@ class GatewayPlace:
         """Start the workers; to a host, several at a time."""
         if not self.remote:
             return [self._open(number) for number in numbers]
+        self._try()
         with ThreadPoolExecutor(_LOGINS_AT_ONCE, initializer=_keep_interrupts_away) as threads:
             return list(threads.map(self._open, numbers))
 
@@ -76,22 +79,47 @@ class GatewayPlace:
         """End the processes, and kill those that do not end."""
         self._group.terminate(timeout=5.0)
 
+    def _try(self) -> None:
+        """Run the interpreter there once: execnet would wait for one that never answers."""
+        assert self._line is not None
+        config = self._line.get("ssh_config")
+        command = [
+            "ssh",
+            *_SSH_OPTIONS.split(),
+            *(("-F", config) if config else ()),
+            *self._line.target.split(),
+        ]
+        trial = f"{self._line.get('python') or 'python'} -c 'import pytest_agentperf'"
+        try:
+            done = subprocess.run(
+                [*command, trial], capture_output=True, text=True, check=False, timeout=_TRIAL_S
+            )
+            if done.returncode == 0:
+                return
+            said = (done.stderr or done.stdout).strip()
+            why = said.splitlines()[-1] if said else f"ssh ended with code {done.returncode}"
+        except subprocess.TimeoutExpired:
+            why = f"it did not answer within {_TRIAL_S:g} s"
+        except OSError as error:
+            why = f"ssh cannot be run: {error.strerror or error}"
+        raise LoadError(
+            f"no load worker can be started: {why}",
+            where=self.name,
+            remedy=f"see that this runs without a password: ssh {self._line.target} {trial}",
+        )
+
     def _open(self, number: int) -> GatewayLink:
         try:
             return GatewayLink(self._group.makegateway(f"{self._spec}//id=load{number}"))
-        except (execnet.HostNotFound, EOFError, OSError) as error:
-            why = "ssh ended, and its message stands above" if self.remote else str(error)
+        # An assertion fails in execnet where a shell prints something of its own.
+        except (execnet.HostNotFound, EOFError, OSError, AssertionError) as error:
             raise LoadError(
-                f"no load worker can be started: {why}",
+                f"no load worker can be started: {error or type(error).__name__}",
                 where=self.name,
-                remedy=f"see that this runs without a password: {self._trial()}"
+                remedy="see that logins print nothing there, and that so many are let in at once"
                 if self.remote
                 else "see that the interpreter exists",
             ) from None
-
-    def _trial(self) -> str:
-        assert self._line is not None
-        return f"ssh {self._line.target} {self._line.get('python') or 'python3'} -c 'import pytest_agentperf'"
 
 
 def _execnet_spec(spec: LoadSpec | None) -> str:

@@ -57,8 +57,9 @@ class HostFacts(NamedTuple):
 
     @classmethod
     def from_wire(cls, fields: Mapping[str, Any]) -> HostFacts:
-        """Rebuild them; what another version says besides is left out."""
-        return cls(**{name: fields[name] for name in cls._fields})
+        """Rebuild them; what another version says besides is left out, and what it does not say is empty."""
+        unknown = {"cores": 0, "descriptors": 0, "ports": 0, "chunks_per_core_s": 0.0}
+        return cls(**{name: fields.get(name, unknown.get(name, "")) for name in cls._fields})
 
 
 def host_id() -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf import __version__
+from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.load.crew import Host
@@ -67,8 +70,18 @@ class LoadHosts:
         self.specs = tuple(specs)
         self.fewer_allowed = fewer_allowed
         self.on_wait = on_wait
+        self.run = secrets.token_hex(16)
+        """Names the run to the hosts, in all its pools."""
         self.complete = False
         """Whether all of them have joined once."""
+        self.quiet_from_ns = 0
+        """When workers that were given up have certainly ended, and with them their load."""
+
+    def wait_for_quiet(self) -> None:
+        """Wait until nobody else loads the server for this run: workers behind a cut network end when alone."""
+        if (left_ns := self.quiet_from_ns - monotonic_ns()) > 0:
+            self.on_wait(f"load hosts: {left_ns / NS_PER_S:.0f} s until workers that were lost have ended")
+            threading.Event().wait(left_ns / NS_PER_S)
 
 
 class Joining:

@@ -37,19 +37,23 @@ class Watchdog:
     def __init__(self, alone_s: float) -> None:
         """`alone_s`: 0 for a worker whose line breaks surely, as a pipe does."""
         self._alone_ns = round(alone_s * NS_PER_S)
-        self._heard_ns = monotonic_ns()
+        self._since_ns: int | None = None
         if alone_s:
             self._wait_s = min(1.0, alone_s / 4)
-            self._stop = threading.Event()
+            self._tick = threading.Event()
             threading.Thread(target=self._watch, daemon=True).start()
 
     def heard(self) -> None:
-        """Note that a frame came."""
-        self._heard_ns = monotonic_ns()
+        """Begin to wait for the next frame: one came, or one is due."""
+        self._since_ns = monotonic_ns()
+
+    def busy(self) -> None:
+        """Wait for nothing: what is done takes its time."""
+        self._since_ns = None
 
     def _watch(self) -> None:
-        while monotonic_ns() - self._heard_ns <= self._alone_ns:
-            self._stop.wait(self._wait_s)
+        while (since_ns := self._since_ns) is None or monotonic_ns() - since_ns <= self._alone_ns:
+            self._tick.wait(self._wait_s)
         # Its load may disturb another run by now; nobody is left to be told of anything.
         os._exit(1)
 
@@ -60,21 +64,27 @@ def join(channel: JoiningChannel) -> tuple[dict[str, Any], Watchdog]:
     watchdog = Watchdog(alone_s)
     channel.send(("host", HostFacts.here()._asdict()))
     delivery: Delivery | None = None
-    while True:
-        kind, *values = channel.receive(None)
-        watchdog.heard()
-        if kind == "config":
-            return values[0], watchdog
-        if kind == "wanted":
-            digest, folder = values
-            shelf = Shelf(folder)
-            found = shelf.find(digest)
-            channel.send(("kept", found))
-            delivery = None if found else shelf.begin(digest)
-        elif kind == "file":
-            assert delivery is not None
-            delivery.take(*values)
-            channel.send(("got",))
-        elif kind == "whole":
-            assert delivery is not None
-            channel.send(("kept", delivery.finish()))
+    try:
+        while True:
+            watchdog.heard()
+            kind, *values = channel.receive(None)
+            watchdog.busy()
+            if kind == "config":
+                return values[0], watchdog
+            if kind == "wanted":
+                digest, folder = values
+                shelf = Shelf(folder)
+                found = shelf.find(digest)
+                channel.send(("kept", found))
+                delivery = None if found else shelf.begin(digest)
+            elif kind == "file":
+                assert delivery is not None
+                delivery.take(*values)
+                channel.send(("got",))
+            elif kind == "whole":
+                assert delivery is not None
+                channel.send(("kept", delivery.finish()))
+                delivery = None
+    finally:
+        if delivery is not None:
+            delivery.drop()

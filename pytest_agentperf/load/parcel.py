@@ -97,13 +97,22 @@ class Delivery:
             raise LoadError(
                 "files arrived changed", where=str(self._place), remedy="see to this host's memory and disk"
             )
+        shelf = Shelf(str(self._place.parent))
         try:
-            shutil.rmtree(self._place, ignore_errors=True)
-            self._part.rename(self._place)
-        except OSError:
-            # Another worker was first; whoever looks next checks it anyway.
+            # Another host of the same folder may have been first, and a run may have mapped what is there.
+            if shelf.find(self._digest) is None:
+                shutil.rmtree(self._place, ignore_errors=True)
+                self._part.rename(self._place)
+        except OSError as error:
+            if shelf.find(self._digest) is None:
+                raise self._no_room(error) from None
+        finally:
             shutil.rmtree(self._part, ignore_errors=True)
         return str(self._place)
+
+    def drop(self) -> None:
+        """Remove what came of a parcel that will not be whole."""
+        shutil.rmtree(self._part, ignore_errors=True)
 
     def _no_room(self, error: OSError) -> LoadError:
         return LoadError(

@@ -18,7 +18,7 @@ from pytest_agentperf.load.chores import Chores
 from pytest_agentperf.load.clocks import Clocks
 from pytest_agentperf.load.crew import Crew
 from pytest_agentperf.load.gateway_place import GatewayPlace
-from pytest_agentperf.load.hosts import Joining, LoadHosts, LostHost, open_place, reach, weight
+from pytest_agentperf.load.hosts import ALONE_S, Joining, LoadHosts, LostHost, open_place, reach, weight
 from pytest_agentperf.load.limits import cores
 from pytest_agentperf.load.phase_frame import shard_to_wire, spec_to_wire
 from pytest_agentperf.load.worker import events_from_wire
@@ -79,7 +79,7 @@ class WorkerPool:
         self._crew = Crew()
         self._joining = Joining(self._crew, config)
         self._clocks = Clocks(self._crew)
-        self._chores = Chores(self._crew)
+        self._chores = Chores(self._crew, self._load_hosts.run)
         self._places: list[Place] = []
         self._lost: list[LostHost] = []
         self._interval_ns = _EVENTS_INTERVAL_NS
@@ -161,11 +161,7 @@ class WorkerPool:
         workers = self._crew.workers
         if self._running:
             limit_s = max(_SILENT_S, 5 * self._interval_ns / NS_PER_S)
-            if (silent := self._crew.silent_since(limit_s)) is not None:
-                raise LoadError(
-                    f"{silent.label} has said nothing for {limit_s:g} s",
-                    remedy="see to that host and the network between",
-                )
+            self._crew.check_silence(limit_s)
             self._clocks.tick()
         return PhaseEvents(
             activations=[item for part in parts for item in part.activations],
@@ -265,6 +261,8 @@ class WorkerPool:
     def close(self) -> None:
         """End the workers."""
         self._crew.close()
+        if self._crew.went_silent:
+            self._load_hosts.quiet_from_ns = monotonic_ns() + round(ALONE_S * NS_PER_S)
         for place in self._places:
             place.close()
 
@@ -284,6 +282,7 @@ class WorkerPool:
     def _join_all(self) -> None:
         """Bring in the places that the run names; after the first time, those that are still there."""
         hosts = self._load_hosts
+        hosts.wait_for_quiet()
         for spec in hosts.specs:
             hosts.on_wait(f"load workers: {spec.short}")
             try:

@@ -91,6 +91,7 @@ def run_worker(
         loop.call_soon_threadsafe(partial(worker.take, frame))
 
     channel.setcallback(take, endmarker=None)
+    heard()
     channel.send(("ready", counts_with))
     try:
         loop.run()

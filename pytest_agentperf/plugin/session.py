@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -377,7 +378,8 @@ class AgentPerfSession:
 def _check_workers_are_here(config: pytest.Config) -> None:
     """Raise ConfigError for xdist workers on other hosts: what they measured would be written there."""
     for place in config.getoption("tx", None) or ():
-        if "popen" not in place.split("//"):
+        options = re.sub(r"^\d+\*", "", place).split("//")
+        if options[0] != "popen" or any(option.startswith("via=") for option in options):
             raise ConfigError(
                 "tests that measure run on this machine, where their results are written",
                 where=f"--tx {place}",

@@ -225,17 +225,21 @@ def test_a_killed_worker(setup: Setup) -> None:
     assert told.startswith("load worker 1 on apload2 is gone")
 
 
-def test_a_stopped_worker(setup: Setup) -> None:
-    stopped: list[int] = []
-
-    def stop(host: Host) -> None:
-        stopped.append(pid_on(host))
-        os.kill(stopped[0], signal.SIGSTOP)
-
-    try:
-        assert broken(setup, stop).startswith("load worker 1 on apload2 has said nothing for 3 s")
-    finally:
-        os.kill(stopped[0], signal.SIGCONT)
+def test_a_stopped_worker_is_given_up_and_ended_by_the_next_probe(setup: Setup) -> None:
+    hosts = LoadHosts(parse_load_specs(setup.lines(), where="test"))
+    with setup.pool(hosts=hosts) as pool:
+        pool.start_phase(setup.spec(6))
+        assert poll(pool, 1.0) == 6
+        # The first worker of its host: it holds the host's lock, and keeps it.
+        stopped = pid_on(setup.network.hosts[1])
+        os.kill(stopped, signal.SIGSTOP)
+        with pytest.raises(LoadError, match="load worker 1 on apload2 has said nothing for 3 s"):
+            poll(pool, 20)
+    with setup.pool(hosts=hosts) as pool:
+        pool.start_phase(setup.spec(6))
+        assert poll(pool, 1.0) == 6
+        assert stopped not in setup.network.hosts[1].pids()
+        pool.stop_phase()
 
 
 def test_a_cut_network_ends_the_phase_here_and_the_load_there(setup: Setup) -> None:

@@ -160,11 +160,13 @@ class RawServer:
             self.open.discard(task)
 
     async def close(self, server: asyncio.Server) -> None:
-        for task in list(self.open):
-            task.cancel()
-        await asyncio.gather(*self.open, return_exceptions=True)
         server.close()
         await server.wait_closed()
+        # Connections that are being accepted included: their tasks are not in `open` yet.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Let the server's thread call something, such as a method of a connection's transport."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from load_support import MS, NS_PER_S
 from scripted_place import ScriptedPlace
 
 from pytest_agentperf import __version__
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.config.load_spec import parse_load_specs
 from pytest_agentperf.core.answers_so_far import AnswersSoFar, UnderWay
 from pytest_agentperf.core.errors import LoadError
@@ -296,12 +298,51 @@ def test_a_host_that_says_nothing_is_named(pools: Pools, monkeypatch: pytest.Mon
     a, b = Far("a"), Far("b")
     pool = pools.open(pools.hosts("a", "b"), a, b)
     pool.start_phase(spec(4))
-    monkeypatch.setattr(pool_module, "_SILENT_S", 0.0)
-    for link in (a.link, b.link):
-        link.say("events", events_to_wire(PhaseEvents()))
     pool._crew.workers[1].heard_ns -= 60 * NS_PER_S
-    with pytest.raises(LoadError, match="load worker 1 on b has said nothing"):
+    with pytest.raises(LoadError, match="load worker 1 on b has said nothing for 15 s"):
         pool.poll(0.0)
+
+
+def test_a_host_that_does_not_answer_is_named_however_much_others_say(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_LOOK_TIMEOUT_S", 0.3)
+    a, b = Far("a"), Far("b")
+    pool = pools.open(pools.hosts("a", "b"), a, b)
+    pool.start_phase(spec(4))
+    one = AnswersSoFar.of(ColumnsBuilder().finish(), [])
+    a.link.answer = lambda frame: [("look", one.to_wire())]
+    over = threading.Event()
+
+    def chatter() -> None:
+        while not over.wait(0.05):
+            a.link.say("events", events_to_wire(PhaseEvents()))
+
+    thread = threading.Thread(target=chatter)
+    thread.start()
+    try:
+        with pytest.raises(LoadError, match="load worker 1 on b did not answer"):
+            pool.look()
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_new_pool_waits_until_workers_that_were_lost_have_ended(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "ALONE_S", 0.4)
+    hosts = pools.hosts("a")
+    pool = pools.open(hosts, Far("a"))
+    pool.start_phase(spec(1))
+    pool._crew.workers[0].heard_ns -= 60 * NS_PER_S
+    with pytest.raises(LoadError):
+        pool.poll(0.0)
+    pool.close()
+    until_ns = hosts.quiet_from_ns
+    pools.open(hosts, Far("a"))
+    assert monotonic_ns() >= until_ns > 0
+    assert any("workers that were lost" in text for text in pools.waits)
 
 
 def test_a_run_goes_on_without_a_host_that_was_lost(pools: Pools) -> None:

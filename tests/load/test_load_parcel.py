@@ -88,3 +88,38 @@ def test_a_full_disk_is_told_with_the_place(
         delivery.take("a", b"x")
     assert "cache=" in (caught.value.remedy or "")
     assert list((tmp_path / "shelf").iterdir()) == []
+
+
+def test_what_another_host_of_the_folder_brought_first_is_kept(source: Path, tmp_path: Path) -> None:
+    parcel, shelf = Parcel(files_in(source)), Shelf(str(tmp_path / "shelf"))
+    late = shelf.begin(parcel.digest)
+    for _, name, data in parcel.parts():
+        late.take(name, data)
+    place = delivered(parcel, shelf)
+    before = Path(place, "a").stat().st_ino
+    assert late.finish() == place
+    assert Path(place, "a").stat().st_ino == before
+    assert [path.name for path in (tmp_path / "shelf").iterdir()] == [parcel.digest]
+
+
+def test_a_folder_that_cannot_be_replaced_is_never_taken_for_what_was_sent(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parcel, shelf = Parcel(files_in(source)), Shelf(str(tmp_path / "shelf"))
+    delivery = shelf.begin(parcel.digest)
+    for _, name, data in parcel.parts():
+        delivery.take(name, data)
+    foreign = tmp_path / "shelf" / parcel.digest
+    foreign.mkdir()
+    (foreign / "a").write_bytes(b"somebody else's")
+    # Another user's: it stays.
+    monkeypatch.setattr("shutil.rmtree", lambda path, ignore_errors: None)
+    with pytest.raises(LoadError, match="cannot be kept"):
+        delivery.finish()
+
+
+def test_what_will_not_be_whole_can_be_dropped(source: Path, tmp_path: Path) -> None:
+    delivery = Shelf(str(tmp_path / "shelf")).begin("0" * 64)
+    delivery.take("a", b"x")
+    delivery.drop()
+    assert list((tmp_path / "shelf").iterdir()) == []

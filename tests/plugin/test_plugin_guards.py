@@ -57,15 +57,24 @@ def test_after_a_bug_in_one_tier_the_next_is_measured_and_written(place: Workpla
     assert f"results: {place.run_folder('box')}/leaderboard-rehearsal.json" in done.stdout
 
 
-def test_xdist_workers_on_other_hosts_are_refused(place: Workplace) -> None:
+@pytest.mark.parametrize("elsewhere", ["ssh=elsewhere", "popen//via=elsewhere"])
+def test_xdist_workers_on_other_hosts_are_refused(place: Workplace, elsewhere: str) -> None:
     """What they measured would be written there, and nobody would find it here."""
     done = subprocess.run(
-        pytest_command("suites/tiny", "--system=box", "--tx=ssh=elsewhere", "--dist=load"),
+        pytest_command("suites/tiny", "--system=box", f"--tx={elsewhere}", "--dist=load"),
         cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 4
-    assert "--tx ssh=elsewhere: tests that measure run on this machine" in done.stderr
-    assert "--agentperf-load=ssh=elsewhere" in done.stderr
+    assert f"--tx {elsewhere}: tests that measure run on this machine" in done.stderr
+    assert f"--agentperf-load={elsewhere}" in done.stderr
+
+
+def test_xdist_workers_of_this_machine_are_let_be(place: Workplace) -> None:
+    done = subprocess.run(
+        pytest_command("suites/tiny", "--system=box", "--tx=1*popen", "--dist=load", "--agentperf-rehearse"),
+        cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_pytest_exit_is_an_interrupt(pytester: pytest.Pytester, place: Workplace) -> None:
