@@ -9,6 +9,7 @@ from load_support import MS, ScriptedClient
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
 from pytest_agentperf.core.assignment import assigned_trajectories
 from pytest_agentperf.core.phase import Completion, PhaseSpec
+from pytest_agentperf.core.records import Answer
 from pytest_agentperf.load.driver import Driver
 from pytest_agentperf.sim.clock import VirtualClock
 
@@ -248,7 +249,7 @@ def test_an_answer_after_stop_is_ignored() -> None:
     system.start(5 * MS)
     system.run_until(50 * MS)
     columns = system.driver.stop()
-    callbacks[0](None)
+    callbacks[0](Answer(5 * MS, 60 * MS))
     assert len(columns) == 0
     assert len(system.client.sent) == 1
 
