@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.sim.null import Truth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_agentperf.core.metrics import FloatArray
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.load.pool import WorkerPool
 
@@ -23,7 +24,9 @@ _RAMP_SHARE = 0.3
 """Of the time that the load is held, the agents take this to begin."""
 # What one null server writes at most: beyond it, there are several if there are cores for them.
 _CHUNKS_PER_SERVER_S = 30_000
-_REQUESTS_MIN = 20
+_ANSWERS_MIN = 20
+_ANSWERS_FOR_P99 = 100
+"""Of fewer, the P99 is their maximum."""
 _ANSWER_SHARE = 0.25
 """Of the time that the load is held, an answer takes this on average, and a second at most."""
 # Tool delays would take most of so short a time.
@@ -74,41 +77,45 @@ def calibrate(
         columns = pool.stop_phase()
         notes = servers.stop()
     open_ns = start_ns + ramp_ns
+    load = pool.describe()
     # Each host by itself: among a hundred that are right, one that is wrong would not be seen.
-    return Calibration.of_hosts(
-        [
-            _compare(
-                columns.only(np.isin(columns["agent"], share.agents)),
-                Truth(notes[share.host.facts.id]),
-                len(share.agents),
-                pool.describe(),
-                chunks_per_s * len(share.agents) / n_agents,
-                share.host.clock.to_host(open_ns),
-                share.host.clock.to_host(end_ns),
-                host=share.host.name,
-            )
-            for share in pool.shares()
-            if share.agents
-        ]
-    )
+    compared = [
+        _compare(
+            columns.only(np.isin(columns["agent"], share.agents)),
+            Truth(notes[share.host.facts.id]),
+            Share(share.host.name, len(share.agents), chunks_per_s * len(share.agents) / n_agents),
+            share.host.clock.to_host(open_ns),
+            share.host.clock.to_host(end_ns),
+        )
+        for share in pool.shares()
+        if share.agents
+    ]
+    return Calibration.of_hosts([_calibration(group, load) for group in _groups(compared)])
 
 
-def _compare(
-    columns: RequestColumns,
-    truth: Truth,
-    n_agents: int,
-    load: dict[str, float],
-    chunks_per_s: float,
-    open_ns: int,
-    close_ns: int,
-    *,
-    host: str,
-) -> Calibration:
+class Share(NamedTuple):
+    """What one host was to do of a calibration's load."""
+
+    host: str
+    n_agents: int
+    chunks_per_s: float
+
+
+class Compared(NamedTuple):
+    """What one host's workers said of its null servers' answers, less the truth."""
+
+    share: Share
+    chunks_per_s_reached: float
+    ttft_error_s: FloatArray
+    speed_error: FloatArray
+
+
+def _compare(columns: RequestColumns, truth: Truth, share: Share, open_ns: int, close_ns: int) -> Compared:
     failures = [text for text in columns.texts["failure"] if text]
     if failures:
         raise LoadError(
             f"{len(failures)} of {len(columns)} requests to the null server failed ({failures[0]})",
-            where=host,
+            where=share.host,
             remedy="check its limits, memory and CPU: nothing but the load generator is at work here",
         )
     found = [
@@ -118,27 +125,63 @@ def _compare(
     ]
     rows = np.array([i for i, _ in found], dtype=np.int64)
     received, first, last = np.array([times for _, times in found], dtype=np.int64).reshape(-1, 3).T
-    ttft_error = ttft_s(columns)[rows] - (first - received) / NS_PER_S
     output, begun = columns["output_tokens"][rows], columns["first_chunk_tokens"][rows]
     # A client that is late by a whole answer reads it at once; the server sent a token at a time.
     tokens = output - np.where(begun == output, 1, begun)
     streamed = (tokens > 0) & (last > first)
-    if (compared := np.count_nonzero(streamed)) < _REQUESTS_MIN:
-        raise LoadError(
-            f"only {compared} answers of the null server could be compared",
-            where=host,
-            remedy="use a dataset with shorter tool delays, or a machine with more CPU",
-        )
     true_tok_s = tokens[streamed] / ((last - first)[streamed] / NS_PER_S)
-    speed_error = np.abs(output_speed_tok_s(columns)[rows][streamed] / true_tok_s - 1)
+    return Compared(
+        share,
+        truth.chunks_per_s(open_ns, close_ns),
+        ttft_s(columns)[rows] - (first - received) / NS_PER_S,
+        np.abs(output_speed_tok_s(columns)[rows][streamed] / true_tok_s - 1),
+    )
+
+
+def _groups(compared: Sequence[Compared]) -> list[list[Compared]]:
+    """Return the hosts, those with too few answers for a P99 of their own together; raises LoadError.
+
+    A host that answers so few has a small share of the load, and of the run's percentiles.
+    """
+    groups: list[list[Compared]] = [[]]
+    for host in sorted(compared, key=lambda host: len(host.speed_error)):
+        if not len(host.speed_error):
+            raise _too_few(0, host.share.host)
+        if _answers(groups[-1]) >= _ANSWERS_FOR_P99:
+            groups.append([])
+        groups[-1].append(host)
+    if len(groups) > 1 and _answers(groups[-1]) < _ANSWERS_FOR_P99:
+        groups[-2:] = [groups[-2] + groups[-1]]
+    if len(groups) == 1 and (answers := _answers(groups[0])) < _ANSWERS_MIN:
+        raise _too_few(answers, ", ".join(host.share.host for host in compared))
+    return groups
+
+
+def _answers(group: Sequence[Compared]) -> int:
+    return sum(len(host.speed_error) for host in group)
+
+
+def _too_few(answers: int, where: str) -> LoadError:
+    return LoadError(
+        f"only {answers} answers of the null server could be compared",
+        where=where,
+        remedy="use a dataset with shorter tool delays, or a machine with more CPU",
+    )
+
+
+def _calibration(group: Sequence[Compared], load: Mapping[str, Any]) -> Calibration:
+    ttft_error = np.concatenate([host.ttft_error_s for host in group])
+    chunks_per_s = sum(host.share.chunks_per_s for host in group)
     return Calibration(
-        n_agents=n_agents,
+        n_agents=sum(host.share.n_agents for host in group),
         chunks_per_s=chunks_per_s,
-        chunks_per_s_reached=truth.chunks_per_s(open_ns, close_ns),
-        requests=len(found),
+        # A host that falls short of its share is not made good by one that does not.
+        chunks_per_s_reached=chunks_per_s
+        * min(host.chunks_per_s_reached / host.share.chunks_per_s for host in group),
+        requests=len(ttft_error),
         ttft_error_p50_s=percentile(ttft_error, 50),
         ttft_error_p99_s=percentile(ttft_error, 99),
-        speed_error_p99=percentile(speed_error, 99),
+        speed_error_p99=percentile(np.concatenate([host.speed_error for host in group]), 99),
         cpu_share_max=load["cpu_share_max"],
-        workers=int(load["workers"]),
+        workers=load["workers"],
     )

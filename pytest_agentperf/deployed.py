@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from pytest_agentperf.core.calibrations import Calibrations
 from pytest_agentperf.core.client_error import ClientError, chunks_per_s
 from pytest_agentperf.core.early_stop import EarlyStop
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.core.calibrations import Found
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.metrics import PhaseMetrics
@@ -40,8 +43,6 @@ NS_PER_S = 1_000_000_000
 _POLL_S = 0.1
 # The live percentiles are those of the last answers: all of them would cost more than they tell.
 _SHOWN_ANSWERS = 2_000
-_CALIBRATED_AGENTS_MIN = 64
-_CALIBRATED_CHUNKS_MIN = 2_048
 
 
 class PhaseRun(NamedTuple):
@@ -112,7 +113,7 @@ class Deployed:
         self._still_works = still_works
         self._refuses = refuses
         self._poll_s = poll_s
-        self._calibrations: list[Calibration] = []
+        self._calibrations = Calibrations()
         self._pool: LoadPool | None = None
         self._metering = metering
 
@@ -138,7 +139,9 @@ class Deployed:
 
     def calibrate(self) -> Calibration | None:
         """Calibrate at a small load: a machine that cannot measure is told so in seconds; raises LoadError."""
-        return self._calibration(self.workers(), _CALIBRATED_AGENTS_MIN, _CALIBRATED_CHUNKS_MIN)
+        # Any load: none is calibrated that is smaller than what tells that.
+        found = self._calibration(self.workers(), 1, 1.0)
+        return None if found is None else found.calibration
 
     def revive(self) -> None:
         """Bring back a server that died in the last phase; raises EndpointError if it stays away."""
@@ -350,19 +353,17 @@ class Deployed:
             )
         return tokens
 
-    def _calibration(self, pool: LoadPool, n_agents: int, chunks_per_s: float) -> Calibration | None:
-        """Return a calibration that covers such a load, made now if there is none."""
+    def _calibration(self, pool: LoadPool, n_agents: int, chunks_per_s: float) -> Found | None:
+        """Return the calibration for such a load, made now if there is none; raises LoadError."""
         if self._measure_client is None:
             return None
-        for known in self._calibrations:
-            if known.covers(n_agents, chunks_per_s):
-                return known
-        # With room above, so that a search calibrates a few times and not at every probe.
-        agents = _power_of_two(max(n_agents, _CALIBRATED_AGENTS_MIN))
-        chunks = _power_of_two(max(round(chunks_per_s), _CALIBRATED_CHUNKS_MIN))
-        made = self._measure_client(pool, agents, float(chunks))
-        self._calibrations.append(made)
-        return made
+        make = partial(self._measure_client, pool)
+        try:
+            return self._calibrations.find(pool.describe(), n_agents, chunks_per_s, make)
+        except BaseException:
+            # Its workers may be at work still, and hold their hosts.
+            self.drop_pool()
+            raise
 
     def _client_doubts(
         self,
@@ -374,18 +375,18 @@ class Deployed:
         tiers: Sequence[SloTier],
     ) -> Iterable[InvalidReason]:
         """Yield where the load generator's own error could have decided; note it in `load`."""
-        load["calibration"] = load["client_error"] = None
+        load["chunks_per_s"] = came_per_s = chunks_per_s(columns)
         try:
-            calibration = self._calibration(pool, n_agents, chunks_per_s(columns))
+            found = self._calibration(pool, n_agents, came_per_s)
         except LoadError as error:
-            self.drop_pool()
             remedy = error.remedy or "see the message of the load worker"
             yield InvalidReason(code="calibration_failed", what=error.what, remedy=remedy)
             return
-        if calibration is None:
+        if found is None:
             return
-        bounds = ClientError.of_phase(calibration, columns, lag_s=load["lag_p99_s"])
-        load["calibration"], load["client_error"] = calibration.model_dump(), bounds.model_dump()
+        bounds = ClientError.of_phase(found.calibration, columns, lag_s=load["lag_p99_s"])
+        load["calibration"], load["client_error"] = found.calibration.model_dump(), bounds.model_dump()
+        load["calibration_covers"] = found.covers
         for tier in tiers:
             if doubt := bounds.could_change(tier, metrics, share_max=self.settings.ruleset.client_error_max):
                 yield InvalidReason(
@@ -434,7 +435,3 @@ class Deployed:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << (least - 1).bit_length()

@@ -70,11 +70,10 @@ def run(args: argparse.Namespace) -> int:
         hosts = load_table(args.load, start=Path.cwd(), rules=rules)
         found["load hosts"] = hosts.checks
     if args.json:
-        print(
-            json.dumps(
-                {name: [check.model_dump() for check in checks] for name, checks in found.items()}, indent=2
-            )
-        )
+        told = {name: [check.model_dump() for check in checks] for name, checks in found.items()}
+        if hosts is not None:
+            told["load table"] = [row._asdict() for row in hosts.rows]
+        print(json.dumps(told, indent=2))
     else:
         if hosts is not None:
             print("\n".join([*hosts.lines(), ""]))

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.calibration import calibrate
+from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.core.checks import Check, failed, ok, warning
@@ -37,17 +38,75 @@ _COLUMNS = (
 )
 _CHUNKS_PER_AGENT_S = 20.0
 _AGENTS_PER_WORKER = 64
+_HOLD_S = 2.0
+
+
+class LoadRow(NamedTuple):
+    """One host of a place; of a place that did not join nothing but its name is known."""
+
+    place: str
+    host: str | None = None
+    remote: bool | None = None
+    workers: int | None = None
+    cores: int | None = None
+    python: str | None = None
+    open_files: int | None = None
+    local_ports: int | None = None
+    agents_max: int | None = None
+    share_chunks_per_s: float | None = None
+    round_trip_s: float | None = None
+    clock_error_s: float | None = None
+
+    @classmethod
+    def of(cls, place: str, host: Host) -> LoadRow:
+        """Return what a host said of itself."""
+        facts, clock = host.facts, host.clock
+        return cls(
+            place=place,
+            host=host.name,
+            remote=host.remote,
+            workers=len(host.workers),
+            cores=facts.cores,
+            python=facts.python,
+            open_files=facts.descriptors,
+            local_ports=facts.ports,
+            agents_max=reach(host),
+            share_chunks_per_s=len(host.workers) * weight(host),
+            round_trip_s=clock.round_trip_ns / NS_PER_S,
+            clock_error_s=clock.bound_ns / NS_PER_S,
+        )
+
+    def cells(self) -> tuple[str, ...]:
+        """Return it as text, by column."""
+        if self.host is None:
+            return (self.place, "–", *[""] * (len(_COLUMNS) - 2))
+        assert self.share_chunks_per_s is not None
+        assert self.round_trip_s is not None
+        assert self.clock_error_s is not None
+        return (
+            self.place,
+            self.host,
+            str(self.workers),
+            str(self.cores),
+            str(self.python),
+            f"{self.open_files:,}",
+            f"{self.local_ports:,}",
+            f"{self.agents_max:,}",
+            f"{self.share_chunks_per_s / 1e3:,.0f}k",
+            f"{self.round_trip_s * 1e3:.2f} ms" if self.remote else "–",
+            f"± {self.clock_error_s * 1e3:.2f} ms" if self.remote else "ours",
+        )
 
 
 class LoadTable(NamedTuple):
-    """What was found: rows of text for a person, checks for both."""
+    """What was found."""
 
-    rows: list[tuple[str, ...]]
+    rows: list[LoadRow]
     checks: list[Check]
 
     def lines(self) -> list[str]:
         """Return the table, its columns aligned."""
-        table = [_COLUMNS, *self.rows]
+        table = [_COLUMNS, *(row.cells() for row in self.rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(_COLUMNS))]
         return [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -78,11 +137,10 @@ def load_table(lines: Sequence[str], *, start: Path, rules: Ruleset) -> LoadTabl
 
 
 def _joins(spec: LoadSpec, config: dict[str, object], table: LoadTable, rules: Ruleset) -> bool:
-    print(f"joining {spec.text} …", file=sys.stderr, flush=True)
     try:
-        pool = WorkerPool(config, hosts=LoadHosts([spec]))
+        pool = WorkerPool(config, hosts=LoadHosts([spec], on_wait=_say))
     except AgentPerfError as error:
-        table.rows.append((spec.short, "–", *[""] * (len(_COLUMNS) - 2)))
+        table.rows.append(LoadRow(spec.short))
         what = error.what if error.where is None else f"{error.where}: {error.what}"
         first, _, last = (line.strip() for line in what.strip().partition("\n"))
         # Of a traceback the last line tells.
@@ -91,27 +149,11 @@ def _joins(spec: LoadSpec, config: dict[str, object], table: LoadTable, rules: R
         return False
     try:
         for host in pool.hosts:
-            table.rows.append((spec.short, *_cells(host)))
+            table.rows.append(LoadRow.of(spec.short, host))
             table.checks.extend(_doubts(host, rules))
     finally:
         pool.close()
     return True
-
-
-def _cells(host: Host) -> tuple[str, ...]:
-    facts, clock = host.facts, host.clock
-    return (
-        host.name,
-        str(len(host.workers)),
-        str(facts.cores),
-        facts.python,
-        f"{facts.descriptors:,}",
-        f"{facts.ports:,}",
-        f"{reach(host):,}",
-        f"{len(host.workers) * weight(host) / 1e3:,.0f}k",
-        f"{clock.round_trip_ns / 1e6:.2f} ms" if host.remote else "–",
-        f"± {clock.bound_ns / 1e6:.2f} ms" if host.remote else "ours",
-    )
 
 
 def _doubts(host: Host, rules: Ruleset) -> list[Check]:
@@ -141,15 +183,15 @@ def _calibrate(
 ) -> None:
     agents = _AGENTS_PER_WORKER * sum(spec.workers for spec in specs)
     try:
-        pool = WorkerPool(config, hosts=LoadHosts(specs))
+        pool = WorkerPool(config, hosts=LoadHosts(specs, on_wait=_say))
         try:
             found = calibrate(
                 pool,
                 dataset.prepared.ids,
                 n_agents=agents,
                 chunks_per_s=agents * _CHUNKS_PER_AGENT_S,
-                hold_s=DEMO_1.calibration_s * 2,
-                on_progress=lambda text: print(f"{text} …", file=sys.stderr, flush=True),
+                hold_s=_HOLD_S,
+                on_progress=_say,
             )
         finally:
             pool.close()
@@ -168,3 +210,7 @@ def _calibrate(
             "all together", f"{said}: less than asked for", "free these hosts' CPU, or use more of them"
         )
     )
+
+
+def _say(text: str) -> None:
+    print(f"{text} …", file=sys.stderr, flush=True)

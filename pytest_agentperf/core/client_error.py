@@ -59,9 +59,14 @@ class Calibration(BaseModel):
         """Return whether the load was really there; a null server on a busy machine may fall short of it."""
         return self.chunks_per_s_reached >= 0.8 * self.chunks_per_s
 
-    def covers(self, n_agents: int, chunks_per_s: float) -> bool:
-        """Return whether a phase of that load was calibrated by this."""
-        return self.n_agents >= n_agents and self.chunks_per_s >= chunks_per_s
+    def covers(self, n_agents: int, chunks_per_s: float, *, workers: int) -> bool:
+        """Return whether that load, on so many workers, was calibrated by this: what was not reached was not."""
+        shown = self.chunks_per_s if self.reached else self.chunks_per_s_reached
+        return self.asked_for(n_agents, chunks_per_s, workers=workers) and shown >= chunks_per_s
+
+    def asked_for(self, n_agents: int, chunks_per_s: float, *, workers: int) -> bool:
+        """Return whether it was meant to cover that load: another of its kind would reach no more."""
+        return self.n_agents >= n_agents and self.chunks_per_s >= chunks_per_s and workers >= self.workers
 
 
 class ClientError(BaseModel):

@@ -53,7 +53,11 @@ class LoadReport(BaseModel):
     hosts: tuple[LoadHostReport, ...] = ()
     """The load hosts that the run named; empty for workers of this machine alone."""
     hosts_lost: tuple[LostLoadHost, ...] = ()
+    chunks_per_s: float | None = None
+    """What its answers brought."""
     calibration: Calibration | None = None
+    calibration_covers: bool | None = None
+    """Whether null servers reached this phase's load; else `client_error` rests on the lag seen in the phase."""
     client_error: ClientError | None = None
     """Bounds on the load generator's own share of this phase's times."""
     failed: str | None = None

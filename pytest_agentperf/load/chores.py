@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from pytest_agentperf.load.hosts import weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,9 +24,20 @@ class Chores:
         """`run`: what names the run to the hosts, in all its pools."""
         self._crew = crew
         self._run = run
+        self._holders = 0
+
+    @contextmanager
+    def held(self, hosts: Sequence[Host], on_wait: Callable[[str], None]) -> Iterator[None]:
+        """Keep hosts locked over all that happens inside; after an error their workers' end lets them go."""
+        self.lock(hosts, on_wait)
+        yield
+        self.unlock(hosts)
 
     def lock(self, hosts: Sequence[Host], on_wait: Callable[[str], None]) -> None:
-        """Take hosts for a probe, and wait for those that carry another one."""
+        """Take hosts for a probe, and wait for those that carry another one; as often as they are let go."""
+        self._holders += 1
+        if self._holders > 1:
+            return
         # All in one order, so that two runs never wait for each other.
         for host in sorted(hosts, key=lambda host: host.facts.id):
             told = False
@@ -34,7 +48,10 @@ class Chores:
                 self._crew.next(_LOCK_RETRY_S)
 
     def unlock(self, hosts: Sequence[Host]) -> None:
-        """Let hosts go."""
+        """Let hosts go, if nothing else of this run holds them."""
+        self._holders = max(0, self._holders - 1)
+        if self._holders:
+            return
         for host in hosts:
             self._ask(host, "unlock")
 
@@ -47,17 +64,19 @@ class Chores:
     def null_servers(
         self, hosts: Sequence[Host], chunks_per_s: float, *, per_server: float, **how: float
     ) -> Iterator[NullServersOfHosts]:
-        """Let each host run null servers for its own workers: as many as its share needs, and it has cores for."""
-        workers = sum(len(host.workers) for host in hosts)
+        """Let each host run null servers for its own workers: as many as its share needs, and it has cores for.
+
+        On a worker's core a null server would be late itself, and its lateness taken for the worker's. After an error
+        they end with the workers.
+        """
+        whole = sum(len(host.workers) * weight(host) for host in hosts)
         servers = NullServersOfHosts(self, hosts)
-        try:
-            for host in hosts:
-                wanted = max(1, round(len(host.workers) / workers * chunks_per_s / per_server))
-                count = min(wanted, max(1, host.facts.cores - len(host.workers)))
-                servers.urls[host.facts.id] = self._ask(host, "start_null_servers", count=count, **how)
-            yield servers
-        finally:
-            servers.stop()
+        for host in hosts:
+            wanted = math.ceil(len(host.workers) * weight(host) / whole * chunks_per_s / per_server)
+            count = min(wanted, max(1, host.facts.cores - len(host.workers)))
+            servers.urls[host.facts.id] = self._ask(host, "start_null_servers", count=count, **how)
+        yield servers
+        servers.stop()
 
     def stop_null_servers(self, host: Host) -> Any:
         """Return what they noted; nothing where none runs."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
@@ -221,14 +221,19 @@ class WorkerPool:
         kept, self._kept = self._kept, []
         return kept
 
-    @contextmanager
+    @contextlib.contextmanager
     def null_servers(
         self, n_agents: int, chunks_per_s: float, *, per_server: float, **how: float
     ) -> Iterator[NullServersOfHosts]:
         """Run null servers on every host, for its share of a load of `chunks_per_s`: `per_server` each at most."""
         self._grow(n_agents)
-        with self._chores.null_servers(self.hosts, chunks_per_s, per_server=per_server, **how) as servers:
-            yield servers
+        with contextlib.ExitStack() as stack:
+            if self._load_hosts.specs:
+                # They are load for the host already, and would disturb another run's probe.
+                stack.enter_context(self._chores.held(self.hosts, self._load_hosts.on_wait))
+            yield stack.enter_context(
+                self._chores.null_servers(self.hosts, chunks_per_s, per_server=per_server, **how)
+            )
 
     def shares(self) -> list[HostShare]:
         """Return which agents each host drives."""

@@ -7,12 +7,14 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from pytest_agentperf.calibration import _compare, calibrate
+from pytest_agentperf.calibration import Compared, Share, _calibration, _compare, _groups, calibrate
 from pytest_agentperf.cli import main
 from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.bundled import find_dataset
+from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 from pytest_agentperf.core.ruleset import DEMO_1
@@ -147,8 +149,9 @@ def compared(answers: int, *, read_at_once: int) -> float:
             ),
         )
     load = {"cpu_share_max": 0.1, "workers": 1}
-    found = _compare(columns.finish(), truth, answers, load, 1.0, 0, 20 * NS_PER_S, host="this machine")
-    return found.speed_error_p99
+    share = Share("this machine", answers, 1.0)
+    (group,) = _groups([_compare(columns.finish(), truth, share, 0, 20 * NS_PER_S)])
+    return _calibration(group, load).speed_error_p99
 
 
 def test_an_answer_that_was_read_in_one_piece_counts_as_an_error() -> None:
@@ -160,3 +163,39 @@ def test_an_answer_that_was_read_in_one_piece_counts_as_an_error() -> None:
 def test_too_few_answers_to_compare() -> None:
     with pytest.raises(LoadError, match="only 3 answers"):
         compared(3, read_at_once=0)
+
+
+def host(name: str, answers: int, error_s: float = 0.001) -> Compared:
+    """A host that reached its share of a load, always equally late."""
+    return Compared(Share(name, answers, 100.0), 100.0, np.full(answers, error_s), np.full(answers, 0.01))
+
+
+def test_hosts_with_few_answers_are_judged_together_and_all_others_alone() -> None:
+    found = _groups([host("big", 250), host("s1", 60), host("fair", 100), host("s2", 5), host("s3", 60)])
+    assert [[one.share.host for one in group] for group in found] == [["s2", "s1", "s3"], ["fair"], ["big"]]
+    # What is left over has no P99 of its own either.
+    (group,) = _groups([host("a", 60), host("b", 60), host("c", 60)])
+    assert len(group) == 3
+
+
+def test_many_hosts_with_few_answers_each_are_no_error_but_one_without_any_is() -> None:
+    assert len(_groups([host(f"h{i}", 4) for i in range(100)])) == 4
+    with pytest.raises(LoadError, match="only 0 answers") as caught:
+        _groups([host("busy", 250), host("silent", 0)])
+    assert caught.value.where == "silent"
+
+
+def test_one_bad_host_among_many_is_seen() -> None:
+    load = {"cpu_share_max": 0.1, "workers": 300}
+    hosts = [host(f"h{i}", 250, 0.2 if i == 7 else 0.001) for i in range(150)]
+    found = Calibration.of_hosts([_calibration(group, load) for group in _groups(hosts)])
+    assert found.ttft_error_p99_s == pytest.approx(0.2)
+    assert found.ttft_error_p50_s == pytest.approx(0.2)
+    assert (found.requests, found.workers) == (150 * 250, 300)
+
+
+def test_a_host_that_falls_short_is_not_made_good_in_its_group() -> None:
+    short = host("short", 60)._replace(chunks_per_s_reached=10.0)
+    found = _calibration([host("a", 60), short], {"cpu_share_max": 0.1, "workers": 2})
+    assert found.chunks_per_s == 200.0
+    assert found.chunks_per_s_reached == pytest.approx(20.0)

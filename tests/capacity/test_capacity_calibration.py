@@ -31,6 +31,7 @@ class Calibrated:
     def __init__(self, *, ttft_s: float = 0.0002, speed: float = 0.001, lag_s: float = 0.0005) -> None:
         self.asked: list[tuple[int, float]] = []
         self.broken = False
+        self.reach = 1e9
         self._errors = (ttft_s, speed)
         self._lag_s = lag_s
         self.run = virtual_run(settings_for(SPEED, nonce="cal"), Watch(), self._open)
@@ -38,7 +39,7 @@ class Calibrated:
     def _open(
         self, name: str, settings: RunSettings, encode: Callable[[], TabulatedDataset], clock: BlockingClock
     ) -> Deployed:
-        deployed = open_virtual(name, settings, encode, clock)
+        self.deployed = deployed = open_virtual(name, settings, encode, clock)
         deployed._measure_client = self._calibrate
         self.pool = deployed._open_pool()
         assert isinstance(self.pool, VirtualPool)
@@ -54,7 +55,7 @@ class Calibrated:
         return Calibration(
             n_agents=n_agents,
             chunks_per_s=chunks_per_s,
-            chunks_per_s_reached=chunks_per_s,
+            chunks_per_s_reached=min(chunks_per_s, self.reach),
             requests=100,
             ttft_error_p50_s=ttft_s,
             ttft_error_p99_s=ttft_s,
@@ -82,6 +83,32 @@ def test_the_first_calibration_comes_before_the_first_request_and_larger_ones_wi
     assert large.load.client_error is not None
     assert large.load.client_error.ttft_s == 0.0005
     assert large.load.client_error.speed == pytest.approx(0.001, abs=0.01)
+
+
+def test_a_load_that_null_servers_do_not_reach_is_told_and_not_tried_again() -> None:
+    rig = Calibrated()
+    small = rig.phase(2)
+    rig.reach = 100.0
+    large, again = rig.phase(100), rig.phase(90)
+    assert len(rig.asked) == 2
+    assert [phase.load.calibration_covers for phase in (small, large, again)] == [True, False, False]
+    assert large.load.calibration is not None
+    assert large.load.chunks_per_s is not None
+    assert large.load.chunks_per_s > large.load.calibration.chunks_per_s_reached == 100.0
+    assert not large.invalid
+
+
+def test_a_pool_that_lost_a_host_is_calibrated_anew() -> None:
+    rig = Calibrated()
+    rig.phase(2)
+    assert isinstance(rig.pool, VirtualPool)
+    host = {"agents": 1, "round_trip_s": 0.0, "clock_error_s": 0.0, "workers": 1}
+    rig.pool.health["hosts"] = [{"name": "a", **host}, {"name": "b", **host}]
+    rig.phase(2)
+    before = len(rig.asked)
+    rig.pool.health["hosts"] = [{"name": "a", **host}]
+    rig.phase(2)
+    assert len(rig.asked) == before + 1
 
 
 def test_a_client_that_is_precise_changes_no_verdict() -> None:
@@ -117,6 +144,8 @@ def test_a_client_that_cannot_be_calibrated_at_all_is_told_before_anything_is_me
     rig.broken = True
     with pytest.raises(LoadError, match="the null server is gone"):
         rig.phase(1)
+    # Whatever its workers are at: they end, and their hosts are free.
+    assert rig.deployed._pool is None
 
 
 def test_more_agents_than_this_machine_holds_end_the_ramp_at_what_it_does(

@@ -107,9 +107,25 @@ def test_the_rate_of_chunks() -> None:
     assert chunks_per_s(columns(1.0, 100.0, requests=1, tokens=101)) == pytest.approx(101 / 2.0)
 
 
-@given(st.integers(1, 200), st.floats(1, 1e4))
-def test_a_calibration_covers_what_is_no_larger(n_agents: int, rate: float) -> None:
-    assert CALIBRATION.covers(n_agents, rate) == (n_agents <= 64 and rate <= 2_048.0)
+@given(st.integers(1, 200), st.floats(1, 1e4), st.integers(0, 3))
+def test_a_calibration_covers_what_is_no_larger(n_agents: int, rate: float, workers: int) -> None:
+    expected = n_agents <= 64 and rate <= 2_048.0 and workers >= 1
+    assert CALIBRATION.covers(n_agents, rate, workers=workers) == expected
+
+
+def test_a_calibration_that_fell_short_covers_what_it_reached() -> None:
+    short = CALIBRATION.model_copy(update={"chunks_per_s_reached": 1_000.0})
+    assert short.covers(64, 1_000.0, workers=1)
+    assert not short.covers(64, 1_001.0, workers=1)
+
+
+def test_several_hosts_are_as_good_as_the_worst_of_them() -> None:
+    fine = CALIBRATION.model_copy(update={"workers": 2})
+    bad = fine.model_copy(update={"chunks_per_s_reached": 512.0, "ttft_error_p99_s": 0.3, "requests": 50})
+    both = Calibration.of_hosts([fine, bad])
+    assert (both.n_agents, both.chunks_per_s, both.requests, both.workers) == (128, 4_096.0, 150, 2)
+    assert both.chunks_per_s_reached == pytest.approx(1_024.0)
+    assert (both.ttft_error_p99_s, both.speed_error_p99) == (0.3, 0.001)
 
 
 @pytest.mark.parametrize(("reached", "expected"), [(2_048.0, True), (1_700.0, True), (1_000.0, False)])
