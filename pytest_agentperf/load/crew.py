@@ -72,11 +72,11 @@ class Crew:
         self._closed = threading.Event()
         self._beats: threading.Thread | None = None
 
-    def open(self, place: Place, count: int) -> list[Worker]:
-        """Start workers in a place and listen to them; raises LoadError."""
+    def open(self, place: Place, count: int, *, fewer: bool = False) -> list[Worker]:
+        """Start workers in a place and listen to them, or to `fewer` if only these start; raises LoadError."""
         numbers = range(len(self.workers), len(self.workers) + count)
         opened = []
-        for number, link in zip(numbers, place.open(numbers), strict=True):
+        for number, link in zip(numbers, place.open(numbers, fewer=fewer), strict=not fewer):
             worker = Worker(number, place, link)
             self.workers.append(worker)
             opened.append(worker)

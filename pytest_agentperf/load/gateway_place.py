@@ -67,8 +67,8 @@ class GatewayPlace:
         self._spec = _execnet_spec(spec)
         self._group = execnet.Group()
 
-    def open(self, numbers: Sequence[int]) -> list[GatewayLink]:
-        """Start the workers; to a host, several at a time."""
+    def open(self, numbers: Sequence[int], *, fewer: bool = False) -> list[GatewayLink]:
+        """Start the workers; to a host, several at a time. A host is there or not: never `fewer`."""
         if not self.remote:
             return [self._open(number) for number in numbers]
         self._try()

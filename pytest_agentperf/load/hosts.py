@@ -100,12 +100,13 @@ class Joining:
         """Return the hosts whose workers have joined."""
         return list(self._hosts.values())
 
-    def join(self, place: Place, count: int, *, folder: str = "") -> None:
-        """Start workers and make them ready; raises LoadError, and then leaves none of them behind.
+    def join(self, place: Place, count: int, *, folder: str = "", fewer: bool = False) -> int:
+        """Start workers, make them ready, and return how many; raises LoadError, and then leaves none of them behind.
 
-        `folder`: where the host keeps what it is sent, empty for its own cache.
+        `folder`: where the host keeps what it is sent, empty for its own cache; `fewer`: of a cluster, those that
+        start will do.
         """
-        workers = self._crew.open(place, count)
+        workers = self._crew.open(place, count, fewer=fewer)
         try:
             for worker in workers:
                 self._crew.send(worker, "hello", ALONE_S if place.remote else 0.0)
@@ -121,6 +122,7 @@ class Joining:
             self._crew.dismiss(workers)
             self._forget(workers)
             raise
+        return len(workers)
 
     def _admit(self, worker: Worker, facts: HostFacts) -> None:
         """Check what a worker runs: other code could measure something else."""

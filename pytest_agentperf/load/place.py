@@ -36,8 +36,11 @@ class Place(Protocol):
     """Whether workers there may be on another host: with another clock, other files, and a network in between."""
     name: str
 
-    def open(self, numbers: Sequence[int]) -> Sequence[Link]:
-        """Start workers with these numbers; raises LoadError."""
+    def open(self, numbers: Sequence[int], *, fewer: bool = False) -> Sequence[Link]:
+        """Start workers with these numbers; raises LoadError.
+
+        `fewer`: of a place that is more than one host, those that start will do, if there are any.
+        """
 
     def close(self) -> None:
         """End all workers."""

@@ -288,14 +288,18 @@ class WorkerPool:
         """Bring in the places that the run names; after the first time, those that are still there."""
         hosts = self._load_hosts
         hosts.wait_for_quiet()
+        fewer = hosts.complete and hosts.fewer_allowed
         for spec in hosts.specs:
             hosts.on_wait(f"load workers: {spec.short}")
             try:
                 place = open_place(spec)
                 self._places.append(place)
-                self._joining.join(place, spec.workers, folder=spec.get("cache") or "")
+                count = self._joining.join(place, spec.workers, folder=spec.get("cache") or "", fewer=fewer)
+                if count < spec.workers:
+                    why = f"only {count} of {spec.workers} load workers started"
+                    self._lost.append(LostHost(spec.short, why))
             except LoadError as error:
-                if not (hosts.complete and hosts.fewer_allowed):
+                if not fewer:
                     raise
                 self._lost.append(LostHost(spec.short, error.what))
         if not self._crew.workers:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _ROOM_S = 60.0
 _EXTRA = "pip install 'pytest-agentperf[ray]' here and on the cluster, in the same versions"
 _END = None
+# A thread for each, so that none waits for another, and frames keep their order.
+_GROUPS = {"run": 1, "put": 1, "take": 1}
 
 
 class _Channel:
@@ -82,7 +84,10 @@ class RayLink:
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self._actor = actor
-        self._run = actor.run.remote()
+        self._put, self._take, run = (
+            getattr(actor, name).options(concurrency_group=name) for name in ("put", "take", "run")
+        )
+        self._run = run.remote()
         self._gone = False
         self._why = ""
 
@@ -90,7 +95,7 @@ class RayLink:
         """Send plain values."""
         if self._gone:
             raise OSError("the actor is gone")
-        self._actor.put.remote(frame)
+        self._put.remote(frame)
 
     def listen(self, take: Callable[[Sequence[Any]], None]) -> None:
         """Pass on what comes, in a thread of its own."""
@@ -98,7 +103,7 @@ class RayLink:
         def pump() -> None:
             try:
                 while True:
-                    for frame in self._ray.get(self._actor.take.remote()):
+                    for frame in self._ray.get(self._take.remote()):
                         if frame is _END:
                             self._ray.get(self._run)
                             return
@@ -121,13 +126,63 @@ class RayLink:
             self._ray.kill(self._actor)
 
 
+class _Connection:
+    """This process's connection to a cluster: Ray has one in a process, which all places share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._address = ""
+        self._places = 0
+
+    def join(self, ray: Any, address: str) -> bool:
+        """Return whether one more place is counted there, which then has to leave; raises ConfigError, LoadError."""
+        with self._lock:
+            if ray.is_initialized():
+                if self._places:
+                    self._check(address, self._address)
+                else:
+                    # Joined by others, who will leave it: the address tells nothing where it is Ray's client's.
+                    self._check(address, "auto", str(ray.get_runtime_context().gcs_address))
+                    return False
+            else:
+                try:
+                    ray.init(address, log_to_driver=False, logging_level="ERROR", namespace="agentperf")
+                except Exception as error:
+                    raise LoadError(
+                        f"the Ray cluster cannot be joined: {error}",
+                        where=address,
+                        remedy="see `ray status` there; Ray and Python must be the same versions on both sides",
+                    ) from None
+                self._address = address
+            self._places += 1
+            return True
+
+    def leave(self, ray: Any) -> None:
+        """Count one place less, and leave the cluster with the last."""
+        with self._lock:
+            self._places -= 1
+            if not self._places:
+                ray.shutdown()
+
+    def _check(self, address: str, *known: str) -> None:
+        if address not in known:
+            raise ConfigError(
+                f"this process is in another Ray cluster already: {known[-1]}",
+                where=address,
+                remedy=f"place all workers of a session in one cluster, and write its address as {known[0]!r}",
+            )
+
+
+_CONNECTION = _Connection()
+
+
 class RayPlace:
     """A cluster."""
 
     remote = True
 
     def __init__(self, spec: LoadSpec) -> None:
-        """Join the cluster; raises ConfigError without Ray, LoadError if it cannot be reached."""
+        """Join the cluster; raises ConfigError without Ray or for a second cluster, LoadError if it is out of reach."""
         try:
             import ray
         except ImportError:
@@ -143,46 +198,57 @@ class RayPlace:
         self._spec = spec
         self.name = spec.target
         self._links: list[RayLink] = []
-        self._joined = not ray.is_initialized()
-        if self._joined:
-            try:
-                ray.init(spec.target, log_to_driver=False, logging_level="ERROR", namespace="agentperf")
-            except Exception as error:
-                raise LoadError(
-                    f"the Ray cluster cannot be joined: {error}",
-                    where=spec.target,
-                    remedy="see `ray status` there; Ray and Python must be the same versions on both sides",
-                ) from None
+        self._joined = _CONNECTION.join(ray, spec.target)
 
-    def open(self, numbers: Sequence[int]) -> list[RayLink]:
-        """Start an actor for each number; raises LoadError if the cluster has no room for them."""
+    def open(self, numbers: Sequence[int], *, fewer: bool = False) -> list[RayLink]:
+        """Start an actor for each number; raises LoadError if the cluster has no room for them.
+
+        `fewer`: those that start in time will do, if there are any.
+        """
         ray, spec = self._ray, self._spec
         options: dict[str, Any] = {
             "num_cpus": 1,
-            "max_concurrency": 4,
             "max_restarts": 0,
             "resources": spec.numbers("resources"),
             "scheduling_strategy": "SPREAD",
         }
         if labels := spec.names("labels"):
             options["label_selector"] = labels
-        actor = ray.remote(_Actor).options(**options)
+        actor = ray.remote(concurrency_groups=_GROUPS)(_Actor).options(**options)
         actors = [actor.remote() for _ in numbers]
         links = [RayLink(ray, handle) for handle in actors]
-        self._links += links
         begun = [handle.__ray_ready__.remote() for handle in actors]
         _, waiting = ray.wait(begun, num_returns=len(begun), timeout=_ROOM_S)
-        if waiting:
+        here: list[RayLink] = []
+        lacking: list[RayLink] = []
+        for link, ready in zip(links, begun, strict=True):
+            late = ready in waiting
+            # One that has failed tells why when it is listened to; where fewer will do it is done without.
+            (lacking if late or (fewer and not self._began(ready)) else here).append(link)
+        if lacking and not (fewer and here):
+            for link in links:
+                link.close()
             raise LoadError(
-                f"the cluster found no room for {len(waiting)} of {len(numbers)} load workers in {_ROOM_S:g} s",
+                f"the cluster found no room for {len(lacking)} of {len(numbers)} load workers in {_ROOM_S:g} s",
                 where=self.name,
                 remedy="each needs a free core, and what `resources` and `labels` ask for: see `ray status`",
             )
-        return links
+        for link in lacking:
+            link.close()
+        self._links += here
+        return here
 
     def close(self) -> None:
-        """End the actors, and leave the cluster if it was joined here."""
+        """End the actors, and leave the cluster if no other place is in it."""
         for link in self._links:
             link.close()
         if self._joined:
-            self._ray.shutdown()
+            self._joined = False
+            _CONNECTION.leave(self._ray)
+
+    def _began(self, ready: Any) -> bool:
+        try:
+            self._ray.get(ready)
+        except Exception:
+            return False
+        return True

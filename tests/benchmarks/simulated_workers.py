@@ -57,7 +57,7 @@ class SimulatedPlace:
         self.name = name
         self._processes, self._facts = processes, facts
 
-    def open(self, numbers: Sequence[int]) -> list[SimulatedLink]:
+    def open(self, numbers: Sequence[int], *, fewer: bool = False) -> list[SimulatedLink]:
         return [
             SimulatedLink(*self._processes[i % len(self._processes)], number, self._facts)
             for i, number in enumerate(numbers)

@@ -79,10 +79,13 @@ class ScriptedPlace:
         self._clock_ahead_ns = clock_ahead_ns
         self.counts_with: str | None = None
         self.keeps_nothing = False
+        self.room: int | None = None
+        """How many start where fewer will do."""
         self.links: list[ScriptedLink] = []
 
-    def open(self, numbers: Sequence[int]) -> list[ScriptedLink]:
-        made = [ScriptedLink(self._facts, self._answers.pop(0), self._clock_ahead_ns) for _ in numbers]
+    def open(self, numbers: Sequence[int], *, fewer: bool = False) -> list[ScriptedLink]:
+        starting = numbers[: self.room] if fewer else numbers
+        made = [ScriptedLink(self._facts, self._answers.pop(0), self._clock_ahead_ns) for _ in starting]
         for link in made:
             link.counts_with, link.keeps_nothing = self.counts_with, self.keeps_nothing
         self.links += made

@@ -355,6 +355,24 @@ def test_a_run_goes_on_without_a_host_that_was_lost(pools: Pools) -> None:
     assert pool.describe()["hosts_lost"] == [{"name": "1*ssh=b", "why": away.what}]
 
 
+def test_a_run_goes_on_with_what_is_left_of_a_cluster(pools: Pools) -> None:
+    hosts = LoadHosts(parse_load_specs(["2*ray=auto"], where="here"), fewer_allowed=True)
+
+    def cluster() -> Far:
+        far = Far("a")
+        far.place._answers.append(far.answer)
+        far.place.room = 1
+        return far
+
+    pool = pools.open(hosts, cluster())
+    assert (pool.workers_for(1), pool.describe()["hosts_lost"]) == (2, [])
+    pool = pools.open(hosts, cluster())
+    pool.start_phase(spec(3))
+    assert pool.workers_for(1) == 1
+    lost = {"name": "2*ray=auto", "why": "only 1 of 2 load workers started"}
+    assert pool.describe()["hosts_lost"] == [lost]
+
+
 @pytest.mark.parametrize("fewer_allowed", [True, False])
 def test_all_hosts_have_to_join_at_first_and_where_the_rules_say_so_always(
     pools: Pools, fewer_allowed: bool
