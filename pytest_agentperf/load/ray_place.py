@@ -78,16 +78,32 @@ class _Actor:
         return frames
 
 
+def _actor_class(ray: Any) -> Any:
+    """Return `_Actor` for Ray; of a class made here the marks travel, even through Ray's client."""
+
+    class Grouped(_Actor):
+        @ray.method(concurrency_group="run")  # type: ignore[untyped-decorator]
+        def run(self) -> None:
+            _Actor.run(self)
+
+        @ray.method(concurrency_group="put")  # type: ignore[untyped-decorator]
+        def put(self, frame: Any) -> None:
+            _Actor.put(self, frame)
+
+        @ray.method(concurrency_group="take")  # type: ignore[untyped-decorator]
+        def take(self) -> list[Any]:
+            return _Actor.take(self)
+
+    return ray.remote(concurrency_groups=_GROUPS)(Grouped)
+
+
 class RayLink:
     """The line to one actor."""
 
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self._actor = actor
-        self._put, self._take, run = (
-            getattr(actor, name).options(concurrency_group=name) for name in ("put", "take", "run")
-        )
-        self._run = run.remote()
+        self._run = actor.run.remote()
         self._gone = False
         self._why = ""
 
@@ -95,7 +111,7 @@ class RayLink:
         """Send plain values."""
         if self._gone:
             raise OSError("the actor is gone")
-        self._put.remote(frame)
+        self._actor.put.remote(frame)
 
     def listen(self, take: Callable[[Sequence[Any]], None]) -> None:
         """Pass on what comes, in a thread of its own."""
@@ -103,7 +119,7 @@ class RayLink:
         def pump() -> None:
             try:
                 while True:
-                    for frame in self._ray.get(self._take.remote()):
+                    for frame in self._ray.get(self._actor.take.remote()):
                         if frame is _END:
                             self._ray.get(self._run)
                             return
@@ -214,7 +230,7 @@ class RayPlace:
         }
         if labels := spec.names("labels"):
             options["label_selector"] = labels
-        actor = ray.remote(concurrency_groups=_GROUPS)(_Actor).options(**options)
+        actor = _actor_class(ray).options(**options)
         actors = [actor.remote() for _ in numbers]
         links = [RayLink(ray, handle) for handle in actors]
         begun = [handle.__ray_ready__.remote() for handle in actors]

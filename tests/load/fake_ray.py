@@ -44,6 +44,13 @@ class FakeRay:
     def remote(self, *, concurrency_groups: Mapping[str, int]) -> Callable[[type], ActorClass]:
         return lambda cls: ActorClass(self, cls, concurrency_groups, {})
 
+    def method(self, *, concurrency_group: str) -> Callable[[Any], Any]:
+        def mark(function: Any) -> Any:
+            function.group = concurrency_group
+            return function
+
+        return mark
+
     def wait(
         self, refs: Sequence[Future[Any]], *, num_returns: int, timeout: float
     ) -> tuple[list[Any], list[Any]]:
@@ -106,7 +113,7 @@ class Actor:
         return ref
 
     def __getattr__(self, name: str) -> Any:
-        return Method(self, name)
+        return Method(self, name, getattr(self._served, name).group)
 
     @property
     def __ray_ready__(self) -> Any:
@@ -134,11 +141,8 @@ class Actor:
 
 
 class Method:
-    def __init__(self, actor: Actor, name: str, group: str = "") -> None:
+    def __init__(self, actor: Actor, name: str, group: str) -> None:
         self._actor, self._name, self._group = actor, name, group
-
-    def options(self, *, concurrency_group: str) -> Method:
-        return Method(self._actor, self._name, concurrency_group)
 
     def remote(self, *values: Any) -> Future[Any]:
         return self._actor.call(self._group, self._name, *values)
