@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 # `tox -e thorough` looks longer: HYPOTHESIS_PROFILE=thorough.
-settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("quick", max_examples=20, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
