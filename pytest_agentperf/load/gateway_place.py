@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import execnet
 
+from pytest_agentperf import __version__
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.redact import bare
 from pytest_agentperf.load.place import GONE, REMOTE
@@ -102,10 +103,13 @@ class GatewayPlace:
             why = f"it did not answer within {_TRIAL_S:g} s"
         except OSError as error:
             why = f"ssh cannot be run: {error.strerror or error}"
+        missing = "No module named 'pytest_agentperf'" in why
         raise LoadError(
             f"no load worker can be started: {why}",
             where=self.name,
-            remedy=f"see that this runs without a password: ssh {self._line.target} {trial}",
+            remedy=f"pip install pytest-agentperf=={__version__} there, or name an interpreter that has it: //python="
+            if missing
+            else f"see that this runs without a password: ssh {self._line.target} {trial}",
         )
 
     def _open(self, number: int) -> GatewayLink:
