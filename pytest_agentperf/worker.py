@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.clock import NS_PER_S
-from pytest_agentperf.core.ruleset import Ruleset
+from pytest_agentperf.core.ruleset import DEMO_1, Ruleset
 from pytest_agentperf.load.address import unreachable
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
@@ -48,6 +48,19 @@ class WorkerConfig(BaseModel):
     ruleset: Ruleset
     tokenizer: str | None
     """A folder there (`verify.tokens.local_folder`)."""
+
+    @classmethod
+    def for_null_servers(cls, segments: Path) -> WorkerConfig:
+        """Return what a worker needs that sends to null servers alone: of the rules only the time limits count."""
+        return cls(
+            url="http://127.0.0.1:9/v1",
+            headers={},
+            model="null",
+            parameters={},
+            segments=str(segments),
+            ruleset=DEMO_1,
+            tokenizer=None,
+        )
 
 
 class HttpReplay:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.results.phase_text import dataset_text
@@ -53,16 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace, dataset: EncodedDataset) -> Calibration:
-    worker = WorkerConfig(
-        url="http://127.0.0.1:9/v1",
-        headers={},
-        model="null",
-        parameters={},
-        segments=str(dataset.folder),
-        # Of its rules only the time limits count here.
-        ruleset=DEMO_1,
-        tokenizer=None,
-    )
+    worker = WorkerConfig.for_null_servers(dataset.folder)
     pool = WorkerPool(worker.model_dump(), workers=args.workers, chunks_per_agent_s=args.speed)
     try:
         return calibrate(

@@ -11,7 +11,6 @@ from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.core.checks import Check, failed, ok, warning
 from pytest_agentperf.core.errors import AgentPerfError, LoadError
-from pytest_agentperf.core.ruleset import DEMO_1, Ruleset
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.hosts import LoadHosts, reach, weight
 from pytest_agentperf.load.pool import WorkerPool
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.load.crew import Host
 
 _COLUMNS = (
@@ -120,16 +120,7 @@ def load_table(lines: Sequence[str], *, start: Path, rules: Ruleset) -> LoadTabl
     table = LoadTable([], [])
     path = find_dataset("bundled:demo-v1", relative_to=start)
     with EncodedDataset(path, max_prompt_tokens=sys.maxsize, history_reasoning="all") as dataset:
-        # Of its rules only the time limits count here, and nothing is sent to the endpoint.
-        config = WorkerConfig(
-            url="http://127.0.0.1:9/v1",
-            headers={},
-            model="null",
-            parameters={},
-            segments=str(dataset.folder),
-            ruleset=DEMO_1,
-            tokenizer=None,
-        ).model_dump()
+        config = WorkerConfig.for_null_servers(dataset.folder).model_dump()
         fit = [spec for spec in specs if _joins(spec, config, table, rules)]
         if fit:
             _calibrate(fit, config, dataset, table)

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.bundled import find_dataset
-from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.worker import WorkerConfig
@@ -59,15 +58,7 @@ def main() -> None:
         dataset = stack.enter_context(
             EncodedDataset(path, max_prompt_tokens=sys.maxsize, history_reasoning="all")
         )
-        config = WorkerConfig(
-            url="http://127.0.0.1:9/v1",
-            headers={},
-            model="null",
-            parameters={},
-            segments=str(dataset.folder),
-            ruleset=DEMO_1,
-            tokenizer=None,
-        )
+        config = WorkerConfig.for_null_servers(dataset.folder)
         pools = {}
         for workers in {case.workers for case in CASES}:
             pools[workers] = WorkerPool(config.model_dump(), workers=workers)
