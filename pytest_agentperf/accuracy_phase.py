@@ -63,10 +63,9 @@ class AccuracyPhase:
         idle = "not reached"
         deployed.metering.start()
         try:
+            pool: LoadPool | None = deployed.workers() if n_agents else None
             idle, _ = deployed.settle_server()
-            pool: LoadPool | None = None
-            if n_agents:
-                pool = deployed.workers()
+            if pool is not None:
                 begun_ns = pool.start_phase(deployed.spec("accuracy", n_agents, phase, 0))
             score, tokens = self._ask(pool, begun_ns, on_status, spent)
             if pool is not None:

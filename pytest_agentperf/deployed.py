@@ -185,8 +185,9 @@ class Deployed:
         try:
             if self._server_metrics is not None:
                 self._server_metrics.start()
-            idle, idle_span = self.settle_server()
+            # Workers may have to wait until others that were lost have ended, which would load the server.
             pool = self.workers()
+            idle, idle_span = self.settle_server()
             spec = self.spec(kind, n_agents, phase, attempt)
             start_ns = pool.start_phase(spec)
             state = Phase(
@@ -392,7 +393,7 @@ class Deployed:
                 yield InvalidReason(
                     code="load_generator_saturated",
                     what=f"{tier.name}: {doubt}",
-                    remedy="use more load workers (--agentperf-workers), or free this machine's CPU",
+                    remedy="use more load workers (--agentperf-workers, --agentperf-load) or free the CPU there",
                 )
 
     def settle_server(self) -> tuple[Any, tuple[int, int] | None]:

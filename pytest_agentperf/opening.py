@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_agentperf.calibration import calibrate
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_agentperf.config.engine import EngineConfig
+    from pytest_agentperf.config.load_spec import LoadSpec
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.errors import AgentPerfError
@@ -131,6 +132,12 @@ def open_deployment(
     return deployed
 
 
+@cache
+def _load_hosts(nonce: str, specs: tuple[LoadSpec, ...], fewer_allowed: bool) -> LoadHosts:
+    """Return the load hosts of a run: one deployment after the other has them, and knows which were lost."""
+    return LoadHosts(specs, fewer_allowed=fewer_allowed)
+
+
 class Opening:
     """A deployment between its YAML and its first phase."""
 
@@ -160,9 +167,8 @@ class Opening:
         self._parameters = settings.suite.request_parameters(self._config.serving.framework)
         self._server = self._make_server(endpoint.url, logs, on_progress)
         self._preflight = Preflight(settings, name, self._model, self._headers, clock)
-        self._hosts = LoadHosts(
-            settings.load, fewer_allowed=settings.ruleset.fewer_load_hosts, on_wait=on_progress
-        )
+        self._hosts = _load_hosts(settings.nonce, settings.load, settings.ruleset.fewer_load_hosts)
+        self._hosts.on_wait = on_progress
         self._metering: Metering | None = None
         self._deployed: Deployed | None = None
 

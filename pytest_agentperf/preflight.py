@@ -12,7 +12,7 @@ from pytest_agentperf.dataset.default import is_to_be_made
 from pytest_agentperf.deploy.preflight import Wanted, check_endpoint
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules, common_fields
 from pytest_agentperf.load.host_checks import check_host
-from pytest_agentperf.load.hosts import host_text
+from pytest_agentperf.load.hosts import host_doubts, host_text
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.segments import Segments
 from pytest_agentperf.load.sse import decode
@@ -196,7 +196,7 @@ class Preflight:
                     )
                 )
             else:
-                self._note(ok(name, host_text(host)))
+                self._note(*(host_doubts(host, self._settings.ruleset) or [ok(name, host_text(host))]))
         return not away
 
     def load_generator(self, calibrate: Callable[[], Calibration | None]) -> None:

@@ -54,12 +54,12 @@ def invalid_reasons(
             code="load_clock_unsure",
             what=f"the clock of load host {worst['name']} may be off by {off_s * 1e3:.0f} ms (limit "
             f"{rules.clock_error_max_s * 1e3:.0f} ms)",
-            remedy="let the load hosts' clocks be disciplined (chrony, ntpd), and see to the network between",
+            remedy="use hosts that are nearer, and let their clocks be disciplined (chrony, ntpd)",
         )
     if ours := columns.texts["failure"].count("client_resources"):
         yield InvalidReason(
             code="client_resources",
-            what=f"this machine had no descriptor, port or memory left for {ours} connections",
+            what=f"the load generator had no descriptor, port or memory left for {ours} connections",
             remedy="raise `ulimit -n` and net.ipv4.ip_local_port_range, or use fewer agents per host",
         )
     if idle == "not reached":

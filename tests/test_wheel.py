@@ -36,7 +36,7 @@ def tree(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
         if (
             path.is_file()
-            and not {"__pycache__", "agentperf-results"} & set(path.parts)
+            and not {"__pycache__", ".pytest_cache", "agentperf-results"} & set(path.parts)
             and path.name[0] != "."
         ):
             yield path.relative_to(folder).as_posix()

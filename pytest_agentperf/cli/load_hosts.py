@@ -12,7 +12,7 @@ from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.core.checks import Check, failed, ok, warning
 from pytest_agentperf.core.errors import AgentPerfError, LoadError
 from pytest_agentperf.encoding import EncodedDataset
-from pytest_agentperf.load.hosts import LoadHosts, reach, weight
+from pytest_agentperf.load.hosts import LoadHosts, host_doubts, reach, weight
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.worker import WorkerConfig
 
@@ -141,32 +141,10 @@ def _joins(spec: LoadSpec, config: dict[str, object], table: LoadTable, rules: R
     try:
         for host in pool.hosts:
             table.rows.append(LoadRow.of(spec.short, host))
-            table.checks.extend(_doubts(host, rules))
+            table.checks.extend(host_doubts(host, rules))
     finally:
         pool.close()
     return True
-
-
-def _doubts(host: Host, rules: Ruleset) -> list[Check]:
-    found = []
-    if len(host.workers) > host.facts.cores:
-        found.append(
-            warning(
-                host.name,
-                f"{len(host.workers)} workers on {host.facts.cores} cores",
-                "name one worker a core at most, and leave the controller's host one",
-            )
-        )
-    if host.clock.bound_ns > rules.clock_error_max_s * 1e9:
-        found.append(
-            failed(
-                host.name,
-                f"its clock is known to {host.clock.bound_ns / 1e6:.0f} ms only (limit "
-                f"{rules.clock_error_max_s * 1e3:.0f} ms)",
-                "use hosts that are nearer",
-            )
-        )
-    return found
 
 
 def _calibrate(

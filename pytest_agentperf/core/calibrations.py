@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_agentperf.core.errors import LoadLimitError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -48,10 +50,12 @@ class Calibrations:
             return found
         # With room above, so that a search calibrates a few times and not at every probe.
         shares = max(1, len(hosts))
-        made = make(
-            _power_of_two(max(n_agents, _AGENTS_MIN * shares)),
-            float(_power_of_two(max(round(chunks_per_s), _CHUNKS_MIN * shares))),
-        )
+        chunks = float(_power_of_two(max(round(chunks_per_s), _CHUNKS_MIN * shares)))
+        try:
+            made = make(_power_of_two(max(n_agents, _AGENTS_MIN * shares)), chunks)
+        except LoadLimitError:
+            # The limits have no room for more than the phase had.
+            made = make(n_agents, chunks)
         self._made.append(made)
         # The pool may have grown for it.
         return Found(made, made.covers(n_agents, chunks_per_s, workers=made.workers))

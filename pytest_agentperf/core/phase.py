@@ -92,7 +92,7 @@ class PhaseSpec:
     tool_delay_cap_ns: int | None = None
     """The longest tool delay: longer ones are cut to it."""
     begin_at: Mapping[int, tuple[str, int]] = field(default_factory=dict)
-    """Where each agent's first trajectory begins: it and a turn of it. None: each at its own beginning."""
+    """Where each agent's first trajectory begins: it and a turn of it. Empty: each at its own beginning."""
     keep: KeepRule = NOTHING_KEPT
     """Which answers are kept for a look at their text after the phase."""
 

@@ -112,7 +112,8 @@ RULES = (
         ("PRIVATE KEY",),
         re.compile(
             r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?P<x>(?:[A-Za-z0-9+/=\s:,.]|\\[nr]|-(?!-))++)"
+            # No possessive group: in Python before 3.11.5 it would take a part of what its lookahead forbids.
+            r"(?P<x>(?:[A-Za-z0-9+/=\s:,.]++|\\[nr]|-(?!-))+)"
         ),
         lambda found: len(found["x"]) >= 32 and is_new(found),
         Placeholders.block,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class Chores:
                 if not told:
                     on_wait(f"load host {host.name} carries another run's probe: waiting for its end")
                     told = True
-                self._crew.next(_LOCK_RETRY_S)
+                threading.Event().wait(_LOCK_RETRY_S)
 
     def unlock(self, hosts: Sequence[Host]) -> None:
         """Let hosts go, if nothing else of this run holds them."""

@@ -189,6 +189,8 @@ class Crew:
         return take
 
     def _lost(self, worker: Worker) -> LoadError:
+        # A line that broke here may not have broken there.
+        self.went_silent |= worker.place.remote and worker.host is not None
         why = worker.link.why_gone().strip()
         if "No module named 'pytest_agentperf'" in why:
             remedy = f"pip install pytest-agentperf=={__version__} there, or name an interpreter that has it: //python="

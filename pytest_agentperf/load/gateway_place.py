@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -91,6 +92,8 @@ class GatewayPlace:
             *self._line.target.split(),
         ]
         trial = f"{self._line.get('python') or 'python'} -c 'import pytest_agentperf'"
+        if (folder := self._line.get("chdir")) is not None:
+            trial = f"cd {shlex.quote(folder)} && {trial}"
         try:
             done = subprocess.run(
                 [*command, trial], capture_output=True, text=True, check=False, timeout=_TRIAL_S

@@ -6,10 +6,11 @@ import os
 import secrets
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf import __version__
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.core.checks import Check, failed, warning
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.load.crew import Host
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_agentperf.config.load_spec import LoadSpec
+    from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.load.crew import Crew, Worker
     from pytest_agentperf.load.place import Place
 
@@ -34,13 +36,6 @@ _FAST_TOKENIZER = "tokenizer.json"
 # What other tokenizers are made of, under names that every kind has of its own; of a model's folder never the weights.
 _SLOW_TOKENIZER = frozenset({".json", ".txt", ".model", ".bpe", ".tiktoken", ".jinja"})
 _INDEX_OF_WEIGHTS = ".index.json"
-
-
-class LostHost(NamedTuple):
-    """A host that did not come back."""
-
-    name: str
-    why: str
 
 
 def open_place(spec: LoadSpec) -> Place:
@@ -238,3 +233,26 @@ def host_text(host: Host) -> str:
             else ""
         )
     )
+
+
+def host_doubts(host: Host, rules: Ruleset) -> list[Check]:
+    """Return what of a host stands in the way of a valid run, or may."""
+    found, name = [], f"load host {host.name}"
+    if len(host.workers) > host.facts.cores:
+        found.append(
+            warning(
+                name,
+                f"{len(host.workers)} workers on {host.facts.cores} cores",
+                "name one worker a core at most, and leave the controller's host one",
+            )
+        )
+    if host.clock.bound_ns > rules.clock_error_max_s * NS_PER_S:
+        found.append(
+            failed(
+                name,
+                f"its clock is known to {host.clock.bound_ns / 1e6:.0f} ms only (limit "
+                f"{rules.clock_error_max_s * 1e3:.0f} ms)",
+                "use hosts that are nearer, and let their clocks be disciplined (chrony, ntpd)",
+            )
+        )
+    return found

@@ -1,6 +1,6 @@
 """Files that every load host needs: sent once, kept there by their digest, and checked against it each time.
 
-    controller → worker   ("wanted", digest, folder) · ("file", name, bytes, whether more of it follows) · ("whole",)
+    controller → worker   ("wanted", digest, folder) · ("file", name, bytes) · ("whole",)
     worker → controller   ("kept", path or None) · ("got",) for each part · ("kept", path) at the end
 
 `folder` is where the host keeps them, empty for its own cache: hosts that share a folder are sent them once together.
@@ -116,7 +116,7 @@ class Delivery:
 
     def _no_room(self, error: OSError) -> LoadError:
         return LoadError(
-            f"the dataset cannot be kept there: {error.strerror or error}",
+            f"files cannot be kept there: {error.strerror or error}",
             where=str(self._place.parent),
             remedy="make room there, or name another folder with //cache=FOLDER",
         )

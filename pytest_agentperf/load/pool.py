@@ -11,6 +11,7 @@ from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import KeptAnswer
+from pytest_agentperf.core.load_report import LostLoadHost
 from pytest_agentperf.core.phase import PhaseEvents
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.sharding import shards
@@ -18,7 +19,7 @@ from pytest_agentperf.load.chores import Chores
 from pytest_agentperf.load.clocks import Clocks
 from pytest_agentperf.load.crew import Crew
 from pytest_agentperf.load.gateway_place import GatewayPlace
-from pytest_agentperf.load.hosts import ALONE_S, Joining, LoadHosts, LostHost, open_place, reach, weight
+from pytest_agentperf.load.hosts import ALONE_S, Joining, LoadHosts, open_place, reach, weight
 from pytest_agentperf.load.limits import cores
 from pytest_agentperf.load.phase_frame import shard_to_wire, spec_to_wire
 from pytest_agentperf.load.worker import events_from_wire
@@ -81,7 +82,7 @@ class WorkerPool:
         self._clocks = Clocks(self._crew)
         self._chores = Chores(self._crew, self._load_hosts.run)
         self._places: list[Place] = []
-        self._lost: list[LostHost] = []
+        self._lost: list[LostLoadHost] = []
         self._interval_ns = _EVENTS_INTERVAL_NS
         self._running = False
         self._health: dict[Worker, Mapping[str, float]] = {}
@@ -260,7 +261,7 @@ class WorkerPool:
         if self._load_hosts.specs:
             description["clock_error_s"] = max(host.clock.bound_ns for host in self.hosts) / NS_PER_S
             description["hosts"] = [self._describe_host(host) for host in self.hosts]
-            description["hosts_lost"] = [lost._asdict() for lost in self._lost]
+            description["hosts_lost"] = [lost.model_dump() for lost in self._lost]
         return description
 
     def close(self) -> None:
@@ -297,11 +298,11 @@ class WorkerPool:
                 count = self._joining.join(place, spec.workers, folder=spec.get("cache") or "", fewer=fewer)
                 if count < spec.workers:
                     why = f"only {count} of {spec.workers} load workers started"
-                    self._lost.append(LostHost(spec.short, why))
+                    self._lost.append(LostLoadHost(name=spec.short, why=why))
             except LoadError as error:
                 if not fewer:
                     raise
-                self._lost.append(LostHost(spec.short, error.what))
+                self._lost.append(LostLoadHost(name=spec.short, why=error.what))
         if not self._crew.workers:
             raise LoadError("no load host is left", remedy="; ".join(lost.why for lost in self._lost))
         hosts.complete = True

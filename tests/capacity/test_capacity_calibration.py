@@ -28,9 +28,17 @@ SPEED = SHAPES[0]
 class Calibrated:
     """A run in virtual time whose load generator measures itself as told."""
 
-    def __init__(self, *, ttft_s: float = 0.0002, speed: float = 0.001, lag_s: float = 0.0005) -> None:
+    def __init__(
+        self,
+        *,
+        ttft_s: float = 0.0002,
+        speed: float = 0.001,
+        lag_s: float = 0.0005,
+        agents_max: int = 1_000_000,
+    ) -> None:
         self.asked: list[tuple[int, float]] = []
         self.broken = False
+        self.agents_max = agents_max
         self.reach = 1e9
         self._errors = (ttft_s, speed)
         self._lag_s = lag_s
@@ -50,6 +58,8 @@ class Calibrated:
     def _calibrate(self, pool: Any, n_agents: int, chunks_per_s: float) -> Calibration:
         if self.broken:
             raise LoadError("the null server is gone", remedy="look after it")
+        if n_agents > self.agents_max:
+            raise LoadLimitError(f"this machine's limits carry {self.agents_max} agents", remedy="raise them")
         self.asked.append((n_agents, chunks_per_s))
         ttft_s, speed = self._errors
         return Calibration(
@@ -151,7 +161,7 @@ def test_a_client_that_cannot_be_calibrated_at_all_is_told_before_anything_is_me
 def test_more_agents_than_this_machine_holds_end_the_ramp_at_what_it_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rig = Calibrated()
+    rig = Calibrated(agents_max=4)
     rig.phase(1)
     start = rig.pool.start_phase
 

@@ -8,13 +8,17 @@ import pytest
 
 from pytest_agentperf.core.calibrations import Calibrations
 from pytest_agentperf.core.client_error import Calibration
+from pytest_agentperf.core.errors import LoadLimitError
 
 
 class Rig:
     """Null servers that reach so many chunks/s, and workers as described."""
 
-    def __init__(self, *, reach: float = 1e9, workers: int = 1, **hosts: int) -> None:
+    def __init__(
+        self, *, reach: float = 1e9, agents_max: int = 1_000_000, workers: int = 1, **hosts: int
+    ) -> None:
         self.reach = reach
+        self.agents_max = agents_max
         self.made: list[tuple[int, float]] = []
         self.pool: dict[str, Any] = {}
         self.describe(workers, **hosts)
@@ -32,6 +36,8 @@ class Rig:
 
     def _make(self, n_agents: int, chunks_per_s: float) -> Calibration:
         self.made.append((n_agents, chunks_per_s))
+        if n_agents > self.agents_max:
+            raise LoadLimitError("too few descriptors", remedy="ulimit -n")
         return Calibration(
             n_agents=n_agents,
             chunks_per_s=chunks_per_s,
@@ -82,6 +88,14 @@ def test_what_null_servers_do_not_reach_is_not_covered_and_tried_once() -> None:
     assert [rig.covers(1_000, 100_000.0 + i) for i in range(5)] == [False] * 5
     assert rig.covers(1_000, 29_000.0)
     assert rig.made == asked == [(1_024, 32_768.0), (1_024, 131_072.0)]
+
+
+def test_where_there_is_no_room_for_more_it_is_calibrated_at_what_the_phase_had() -> None:
+    rig = Rig(agents_max=1_000)
+    assert rig.covers(900, 3_000.0)
+    assert rig.made == [(1_024, 4_096.0), (900, 4_096.0)]
+    with pytest.raises(LoadLimitError):
+        rig.covers(1_001, 3_000.0)
 
 
 @pytest.mark.parametrize("hosts", [1, 20])

@@ -274,7 +274,7 @@ def test_several_start_in_order_and_are_dead_as_soon_as_one_is(tmp_path: Path) -
     helper = script(
         PIDS,
         "tell('prefill')",
-        "print(os.getcwd(), os.environ['SHARED'], os.environ['OWN'])",
+        "print(os.getcwd(), os.environ['SHARED'], os.environ['OWN'], flush=True)",
         "answer = lambda path: (200, b'')",
         "serve()",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,6 +185,18 @@ def test_before_a_run_each_host_is_told_and_the_one_that_does_not_reach_the_endp
         ("load host d", "failed"),
     ]
     assert "No route to host" in preflight.checks[1].what
+
+
+def test_before_a_run_a_host_whose_clock_is_unsure_is_told(open_pool: Open, preflight: Preflight) -> None:
+    preflight._settings = replace(
+        preflight._settings,
+        ruleset=preflight._settings.ruleset.model_copy(update={"clock_error_max_s": 1e-9}),
+    )
+    assert preflight.load_hosts(lambda: open_pool(Scripted("a", [])))
+    (check,) = preflight.checks
+    assert (check.name, check.status) == ("load host a", "failed")
+    assert "its clock is known to" in check.what
+    assert "chrony" in (check.remedy or "")
 
 
 def test_before_a_run_hosts_that_do_not_join_are_told(preflight: Preflight) -> None:

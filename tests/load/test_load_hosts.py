@@ -25,7 +25,7 @@ from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.worker import events_to_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 HEALTH = {"lag_p50_s": 0.0, "lag_p99_s": 0.001, "lag_max_s": 0.002, "send_late_p99_s": 0.0, "cpu_share": 0.1}
@@ -328,14 +328,24 @@ def test_a_host_that_does_not_answer_is_named_however_much_others_say(
         thread.join()
 
 
+def say_nothing(pool: WorkerPool) -> None:
+    pool._crew.workers[0].heard_ns -= 60 * NS_PER_S
+
+
+def break_line(pool: WorkerPool) -> None:
+    link: Any = pool._crew.workers[0].link
+    link.die("Connection reset by peer")
+
+
+@pytest.mark.parametrize("lose", [say_nothing, break_line])
 def test_a_new_pool_waits_until_workers_that_were_lost_have_ended(
-    pools: Pools, monkeypatch: pytest.MonkeyPatch
+    pools: Pools, monkeypatch: pytest.MonkeyPatch, lose: Callable[[WorkerPool], None]
 ) -> None:
     monkeypatch.setattr(pool_module, "ALONE_S", 0.4)
     hosts = pools.hosts("a")
     pool = pools.open(hosts, Far("a"))
     pool.start_phase(spec(1))
-    pool._crew.workers[0].heard_ns -= 60 * NS_PER_S
+    lose(pool)
     with pytest.raises(LoadError):
         pool.poll(0.0)
     pool.close()
