@@ -162,7 +162,8 @@ class RawServer:
     async def close(self, server: asyncio.Server) -> None:
         server.close()
         await server.wait_closed()
-        # Connections that are being accepted included: their tasks are not in `open` yet.
+        # A connection that is being accepted has a task, which closes it once it has begun.
+        await asyncio.sleep(0)
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             for task in others:
                 task.cancel()
