@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pytest_agentperf.core.baseline import Baseline, TierBaseline
+from pytest_agentperf.core.baseline import Baseline, TierBaseline, Workload
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
@@ -41,7 +41,7 @@ def read_baseline(path: Path) -> Baseline:
                 where=str(path),
                 remedy="measure one, without --agentperf-force",
             )
-        return Baseline(tiers=tiers)
+        return baseline_of(tiers, path)
     return _parsed(text, path)
 
 
@@ -56,13 +56,26 @@ def read_baseline_file(path: Path) -> Baseline:
     return _parsed(text, path)
 
 
+def baseline_of(tiers: Iterable[TierBaseline], path: Path) -> Baseline:
+    """Return the capacities of a leaderboard as a baseline; raises ConfigError where one tier has two."""
+    try:
+        return Baseline(tiers=tuple(tiers))
+    except ValidationError as error:
+        raise ConfigError(
+            error.errors()[0]["msg"].removeprefix("Value error, "),
+            where=str(path),
+            remedy="take the leaderboard of one run",
+        ) from None
+
+
 def _parsed(text: str, path: Path) -> Baseline:
     try:
         return Baseline.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
-            f"not a baseline: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}",
+            f"not a baseline: {'.'.join(map(str, first['loc'])) or 'the file'}: {message}",
             where=str(path),
             remedy="name a file that `agentperf baseline accept` wrote, or a leaderboard.json",
         ) from None
@@ -107,6 +120,13 @@ def _accepted(entry: Entry, tier: TierResult) -> TierBaseline:
         ruleset=entry.ruleset.id,
         measured_utc=entry.measured_utc,
         rehearsal=entry.rehearsal,
+        workload=Workload(
+            dataset_digest=entry.dataset.digest,
+            assignment_seed=entry.seeds.assignment_seed,
+            max_tokens=entry.ruleset.max_tokens,
+            output_length=entry.ruleset.output_length,
+            tool_delay_max_s=entry.ruleset.tool_delay_max_s,
+        ),
         serving={name: str(value) for name, value in serving.items() if isinstance(value, str | int | float)},
         breakdown=phase.breakdown if phase else (),
     )

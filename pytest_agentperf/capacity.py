@@ -187,7 +187,19 @@ class CapacityRun:
         """Return the dataset, encoded on first use: all deployments of a run replay the same."""
         if self._encoded is None or self._encoded.closed:
             self._encoded = self._encode_dataset(self.settings, self._observer.dataset_progress)
+        # Before a server is started: another workload answers another question.
+        self._check_baselines(self._encoded.prepared.digest)
         return self._encoded
+
+    def _check_baselines(self, digest: str) -> None:
+        for tier, of_baseline in self.settings.baseline_datasets.items():
+            if of_baseline != digest:
+                raise ConfigError(
+                    f"the baseline of {tier} was found with another dataset (digest {of_baseline[:12]}, "
+                    f"here {digest[:12]})",
+                    where=str(self.settings.dataset_path),
+                    remedy="replay the baseline's dataset, or measure with this one and accept that",
+                )
 
     def measure(self, tier: str) -> TierResult:
         """Search the capacity at one tier; raises NotRunnable, EndpointError, DatasetError, ConfigError."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.baselines import read_baseline, read_baseline_file, tiers_of_leaderboard, write_baseline
+from pytest_agentperf.baselines import (
+    baseline_of,
+    read_baseline,
+    read_baseline_file,
+    tiers_of_leaderboard,
+    write_baseline,
+)
 from pytest_agentperf.cli.files import writing
 from pytest_agentperf.core.baseline import Baseline
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 
@@ -49,15 +56,19 @@ def run(args: argparse.Namespace) -> int:
             where=str(args.leaderboard),
             remedy="measure anew, or choose another tier",
         )
+    baseline_of(accepted, args.leaderboard)
     old = read_baseline_file(args.output) if args.output.exists() else Baseline(tiers=())
     new = old
     for known in accepted:
         before = old.find(known.suite, known.edition, known.system, known.tier)
-        # Its noise is a property of the system, not of one result.
-        kept = known if before is None else known.model_copy(update={"noise": before.noise})
-        new = new.accept(kept)
+        # Its noise is a property of the system, not of one result; but a model's is not the system's.
+        kept = before is not None and before.rehearsal == known.rehearsal
+        new = new.accept(known.model_copy(update={"noise": before.noise}) if before and kept else known)
         was = "new" if before is None else f"was {before.agents}"
-        print(f"{known.suite} {known.tier} on {known.system}: {known.agents} agents ({was})")
+        print(f"{known.suite} {known.tier} on {known.system}: {agents_count(known.agents)} ({was})")
+        if before is not None and before.noise is not None and not kept:
+            kind = "rehearsed" if before.rehearsal else "measured"
+            print(f"  its noise was {kind}, this baseline was not: measure the noise anew")
     with writing(args.output):
         write_baseline(args.output, new)
     print(f"baseline: {args.output}")
@@ -70,6 +81,6 @@ def _show(baseline: Baseline) -> None:
             "noise not measured" if known.noise is None else f"tolerance ≥ {known.noise.tolerance_min:.1%}"
         )
         print(
-            f"{known.suite} {known.tier} on {known.system}: {known.agents} agents; "
+            f"{known.suite} {known.tier} on {known.system}: {agents_count(known.agents)}; "
             f"{known.ruleset or 'no ruleset'}, {known.measured_utc or 'no date'}; {noise}"
         )

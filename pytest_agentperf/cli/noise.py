@@ -16,12 +16,13 @@ from pytest_agentperf.cli.phase_display import PhaseDisplay
 from pytest_agentperf.config.bundled import SUITES, find_system_file
 from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
 from pytest_agentperf.core.baseline import Baseline, Noise
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.errors import ConfigError, EndpointError
 from pytest_agentperf.core.noise import DEVIATIONS, LEVEL, Answer, Metric, slope_of, spread_of, tier_noise
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.opening import NotRunnable, open_deployment
 from pytest_agentperf.rehearsal import rehearsed_run
-from pytest_agentperf.results.phase_text import agents_count, result_text
+from pytest_agentperf.results.phase_text import result_text
 from pytest_agentperf.results.tables import number
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.results.phase_text import agents_count, dataset_text, status_text
+from pytest_agentperf.core.counts import agents_count
+from pytest_agentperf.results.phase_text import dataset_text, status_text
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult

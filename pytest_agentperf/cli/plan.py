@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.cli.modelled import add_target_arguments, settings_of
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.planning import Plan, Range, TierPlan, plan
-from pytest_agentperf.results.phase_text import agents_count
 from pytest_agentperf.results.tables import number, render
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import yaml
 
 from pytest_agentperf.config.bundled import find_dataset, find_questions
-from pytest_agentperf.config.gating import gate_targets
+from pytest_agentperf.config.gating import gate_baselines, gate_seed, gate_targets
 from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
 from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system, url_problem
@@ -62,7 +62,8 @@ class RunOptions:
     start: int | None = None
     max_agents: int | None = None
     budget: Budget = Budget(None, None)  # noqa: RUF009 - a NamedTuple is immutable
-    seed: int = 0
+    seed: int | None = None
+    """None: that of a gate's baseline, else 0."""
     nonce: str | None = None
     workers: int | None = None
     load: tuple[str, ...] = ()
@@ -108,6 +109,8 @@ class RunSettings:
     """Per tier what a gate holds it to; empty for a search."""
     baseline_breakdown: Mapping[str, tuple[Bucket, ...]] = field(default_factory=dict)
     """Per tier where the baseline's answers were late or slow, as far as that is known."""
+    baseline_datasets: Mapping[str, str] = field(default_factory=dict)
+    """Per tier that a gate asks for the digest of what its baseline replayed, as far as that is known."""
     retry_invalid: int = 0
     """How many times more than the ruleset says an INVALID phase is measured again."""
 
@@ -167,6 +170,9 @@ def settle(
             where="--agentperf-start",
             remedy="choose a start between 1 and --agentperf-max-agents",
         )
+    selected = tuple(tier for tier in tiers if not options.tiers or tier in options.tiers)
+    baselines = gate_baselines(options.gate, suite, edition, system)
+    asked = {tier: known for tier, known in baselines.items() if tier in selected}
     return RunSettings(
         suite=suite,
         suite_path=suite_file,
@@ -174,14 +180,14 @@ def settle(
         system_path=system_path,
         edition=edition,
         tiers=tiers,
-        selected=tuple(tier for tier in tiers if not options.tiers or tier in options.tiers),
+        selected=selected,
         ruleset=ruleset,
         deviations=tuple(deviations),
         dataset_path=dataset,
         start=options.start,
         max_agents=max_agents,
         budget=options.budget,
-        seed=options.seed,
+        seed=gate_seed(options.seed, asked, where=options.gate.source if options.gate else None),
         nonce=options.nonce or secrets.token_hex(16),
         workers=options.workers,
         load=_load_specs(system, system_path, options),
@@ -193,15 +199,10 @@ def settle(
         ),
         rehearsal=options.rehearse,
         retry_invalid=options.retry_invalid,
-        baseline_breakdown=(
-            {}
-            if options.gate is None or options.gate.baseline is None
-            else {
-                tier: known.breakdown
-                for tier in tiers
-                if (known := options.gate.baseline.find(suite.name, edition, system.name, tier))
-            }
-        ),
+        baseline_breakdown={tier: known.breakdown for tier, known in baselines.items()},
+        baseline_datasets={
+            tier: known.workload.dataset_digest for tier, known in asked.items() if known.workload is not None
+        },
         gate={}
         if options.gate is None
         else gate_targets(
@@ -211,7 +212,9 @@ def settle(
             system,
             system_path,
             options.tiers,
+            baselines=baselines,
             ruleset=ruleset,
+            max_agents=max_agents,
             rehearsal=options.rehearse,
         ),
     )

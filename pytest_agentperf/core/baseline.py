@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pytest_agentperf.core.breakdown import Bucket
 
@@ -24,6 +24,16 @@ class Noise(_Model):
     """The smallest tolerance that this much noise lets a gate have."""
 
 
+class Workload(_Model):
+    """What was replayed: agents of two measurements compare only where all of this is the same."""
+
+    dataset_digest: str
+    assignment_seed: int
+    max_tokens: int
+    output_length: str
+    tool_delay_max_s: float
+
+
 class TierBaseline(_Model):
     """The accepted capacity of one system at one tier."""
 
@@ -37,6 +47,8 @@ class TierBaseline(_Model):
     measured_utc: str | None = None
     rehearsal: bool = False
     """Whether it was found in virtual time: a model's figure, to which no measurement is held."""
+    workload: Workload | None = None
+    """None where somebody wrote the baseline down, or an earlier version did."""
     serving: dict[str, str] = Field(default_factory=dict)
     """Framework, version and the like: what a diff of this file should show."""
     noise: Noise | None = None
@@ -53,6 +65,20 @@ class Baseline(_Model):
 
     schema_: Literal["agentperf-baseline/1"] = Field(default="agentperf-baseline/1", alias="schema")
     tiers: tuple[TierBaseline, ...]
+
+    @model_validator(mode="after")
+    def _one_of_each_tier(self) -> Self:
+        # As a merge of two branches may leave it: whichever stood first would be the one that gates.
+        seen: dict[tuple[str, str, str, str], int] = {}
+        for known in self.tiers:
+            key = (known.suite, known.edition, known.system, known.tier)
+            if key in seen:
+                raise ValueError(
+                    f"two baselines for {known.suite} (edition {known.edition}) {known.tier} on {known.system}: "
+                    f"{seen[key]} and {known.agents} agents"
+                )
+            seen[key] = known.agents
+        return self
 
     def find(self, suite: str, edition: str, system: str, tier: str) -> TierBaseline | None:
         """Return the baseline of one tier, None if there is none."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.search import Status, Strategy, TierOutcome
 from pytest_agentperf.core.verdict import Verdict
 
@@ -170,8 +171,9 @@ class _TierGate:
 
     def _reason(self, verdict: Verdict | None) -> str | None:
         if verdict is Verdict.INCONCLUSIVE:
+            certain = "passes nor fails" if self.threshold == 1 else "pass nor fail"
             return (
-                f"{self.threshold} agents neither pass nor fail with certainty, in {_INCONCLUSIVE_MAX} phases: "
-                "the capacity lies near the threshold"
+                f"{agents_count(self.threshold)} neither {certain} with certainty, in {_INCONCLUSIVE_MAX} phases: "
+                "ask with a larger tolerance, or under a ruleset with longer windows"
             )
         return self.ended

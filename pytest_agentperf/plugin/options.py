@@ -61,7 +61,9 @@ OPTIONS = (
     Option("start", "begin the ramp at this many agents", "N"),
     Option("max_agents", "never try more agents than this", "N"),
     Option("budget", "end the search after this (30m, 2h, 20Mtok) with what it knows", "BUDGET"),
-    Option("seed", "seed of the assignment of trajectories (default 0)", "N"),
+    Option(
+        "seed", "seed of the assignment of trajectories (default: that of a gate's baseline, else 0)", "N"
+    ),
     Option("workers", "load worker processes (default: as many as the agents need)", "N"),
     Option(
         "load",
@@ -164,7 +166,7 @@ def run_options(config: pytest.Config) -> RunOptions:
         start=integer("start", 1),
         max_agents=integer("max_agents", 1),
         budget=parse_budget(budget) if budget else Budget(),
-        seed=integer("seed", 0) or 0,
+        seed=integer("seed", 0),
         workers=workers,
         load=load,
         force=switch("force"),

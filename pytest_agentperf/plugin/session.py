@@ -69,7 +69,9 @@ class MeasuredCapacity:
         return self.result.passed_max if self.result.agents is None else self.result.agents
 
     def __repr__(self) -> str:
-        return f"<{self.entry.system['name']} {self.result.tier.name}: {self.agents} agents>"
+        from pytest_agentperf.results.tables import agents_text
+
+        return f"<{self.entry.system['name']} {self.result.tier.name}: {agents_text(self.result)}>"
 
     @property
     def metrics(self) -> PhaseMetrics | None:
@@ -148,7 +150,7 @@ class AgentPerfSession:
         options = run_options(config)
         stamp = workerinput.get("agentperf_stamp") or _stamp(results, rehearsal=options.rehearse)
         # A rehearsal can be repeated to the bit: nobody's cache is there to be kept out of.
-        fresh = f"rehearsal {options.seed}" if options.rehearse else secrets.token_hex(16)
+        fresh = f"rehearsal {options.seed or 0}" if options.rehearse else secrets.token_hex(16)
         nonce = workerinput.get("agentperf_nonce") or fresh
         from pytest_agentperf.plugin.resuming import interrupted_runs
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.breakdown import worst_losses
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.verdict import Verdict, binding_constraint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_agentperf.core.breakdown import Bucket
     from pytest_agentperf.core.confidence import Interval
@@ -20,15 +21,27 @@ _LOSSES_SHOWN = 2
 
 def decision_lines(tier: TierResult, phases: Iterable[PhaseResult]) -> list[str]:
     """Return a line for the largest passed and the smallest failed probe, and where the latter's misses sit."""
+    phases = list(phases)
     passed, failed = deciding_probes(tier, phases)
     lines = [
-        f"{phase.n_agents} agents: {_against_targets(phase, tier.tier)}"
-        for phase in (passed, failed)
+        f"{agents_count(phase.n_agents)}: {_against_targets(phase, tier.tier)}"
+        for phase in (passed, failed, *_undecided(tier, phases))
         if phase
     ]
     if tier.gate is not None:
         return [*lines, *(f"  {line}" for line in tier.gate.lost_where)]
     return [*lines, *(f"  {line}" for line in lost_where(failed, tier.tier.name))]
+
+
+def _undecided(tier: TierResult, phases: Iterable[PhaseResult]) -> Iterator[PhaseResult]:
+    """Yield the phases of a gate that was not certain: how near they came is all that there is to go by."""
+    if tier.gate is None or tier.gate.verdict is not Verdict.INCONCLUSIVE:
+        return
+    for phase in phases:
+        if phase.n_agents == tier.gate.threshold_agents and any(
+            v.tier == tier.tier.name and v.verdict is Verdict.INCONCLUSIVE for v in phase.verdicts
+        ):
+            yield phase
 
 
 def lost_where(failed: PhaseResult | None, tier: str, before: Sequence[Bucket] = ()) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote
 
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.decision import decision_lines
 from pytest_agentperf.results.tables import gate_text, nature, number, objections
@@ -71,7 +72,7 @@ def tier_annotations(entry: Entry, *, baseline: Baseline | None) -> Iterator[Ann
         elif improved is not None:
             yield Annotation(
                 "notice",
-                f"{entry.system['name']} {tier.tier.name}: {improved} agents",
+                f"{entry.system['name']} {tier.tier.name}: {agents_count(improved)}",
                 "more than the baseline: `agentperf baseline accept` makes them the new one",
             )
     if not entry.valid.value:
@@ -159,7 +160,7 @@ def _answer(tier: TierResult) -> str:
     if tier.gate is not None:
         return gate_text(tier.gate)
     expected = "" if tier.expected_agents is None else f", {tier.expected_agents} expected"
-    return f"{'no capacity' if tier.agents is None else f'{tier.agents} agents'}{expected}"
+    return f"{'no capacity' if tier.agents is None else agents_count(tier.agents)}{expected}"
 
 
 def _where(entry: Entry, tier: TierResult) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.phase import Stage
 from pytest_agentperf.results.tables import number
 
@@ -71,8 +72,3 @@ def server_text(server: ServerSummary | None) -> str:
     if server is not None and server.waiting_mean is not None:
         parts.append(f"{number(server.waiting_mean)} waiting")
     return ", ".join(parts)
-
-
-def agents_count(n: int) -> str:
-    """Return "1 agent", "2 agents"."""
-    return f"{n} agent{'' if n == 1 else 's'}"

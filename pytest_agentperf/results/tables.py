@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.results.decision import decision_lines
 from pytest_agentperf.results.power_text import published_phase, throttled_text
@@ -102,7 +103,7 @@ def explanation(tier: TierResult, phases: Sequence[PhaseResult]) -> list[str]:
     lines = [head]
     if tier.binding_constraint is not None and tier.failed_min is not None:
         what = _CONSTRAINTS.get(tier.binding_constraint, tier.binding_constraint)
-        lines.append(f"  binding constraint: {what}, violated at {tier.failed_min} agents")
+        lines.append(f"  binding constraint: {what}, violated at {agents_count(tier.failed_min)}")
     lines += [f"  {text}" for text in interval_lines(tier)]
     lines += [f"  {text}" for text in decision_lines(tier, phases)]
     lines += [f"  {text}" for text in accuracy_lines(tier)]
@@ -117,11 +118,12 @@ def explanation(tier: TierResult, phases: Sequence[PhaseResult]) -> list[str]:
 def gate_text(gate: GateResult) -> str:
     """Return a gate's question and its answer."""
     target = gate.target
-    many = "" if gate.threshold_agents == 1 else "s"
     text = (
-        f"gate {gate.verdict}: {gate.threshold_agents} agent{many}, the baseline of {target.baseline_agents} "
+        f"gate {gate.verdict}: {agents_count(gate.threshold_agents)}, the baseline of {target.baseline_agents} "
         f"({target.source}) less {target.tolerance:.1%}"
     )
+    if target.tolerance and gate.threshold_agents == target.baseline_agents:
+        text += ", which is less than one agent"
     if gate.improved_agents is not None:
         text += (
             f"; {gate.improved_agents} agents pass too: `agentperf baseline accept` makes them the baseline"
@@ -150,11 +152,14 @@ def agents_text(tier: TierResult) -> str:
     """Return the capacity in words."""
     if tier.agents is not None:
         sign = "at least " if tier.at_least else ""
-        return f"{sign}{tier.agents} agents"
+        return f"{sign}{agents_count(tier.agents)}"
     if tier.accuracy.status == "dropped":
         return f"no valid capacity ({tier.passed_max} agents were fast enough, but were answered worse)"
     if tier.gate is not None and tier.gate.verdict is Verdict.FAIL:
-        return f"fewer than {tier.failed_min} agents"
+        return f"fewer than {agents_count(tier.failed_min or 0)}"
+    if tier.gate is not None and tier.gate.verdict is not Verdict.PASS:
+        what = "certain" if tier.gate.verdict is Verdict.INCONCLUSIVE else "valid"
+        return f"no {what} answer at {agents_count(tier.gate.threshold_agents)}"
     upper = "" if tier.failed_min is None else f", fewer than {tier.failed_min}"
     state = "no valid capacity" if tier.complete else "incomplete"
     return (

@@ -148,6 +148,8 @@ def asserted(result: TierResult) -> tuple[str, str | None]:
         return Verdict.PASS.value, None
     if result.failed_min is not None and result.failed_min <= expected:
         return Verdict.FAIL.value, None
+    if result.gate is not None:
+        return Verdict.INCONCLUSIVE.value, result.reason
     return (
         Verdict.INCONCLUSIVE.value,
         f"{result.reason}, and {expected} agents are neither reached nor ruled out",

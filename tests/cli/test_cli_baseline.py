@@ -94,6 +94,50 @@ def test_other_tiers_stay_and_noise_is_kept(
     assert file.read_bytes() == before
 
 
+def test_a_models_noise_is_not_kept_for_a_measurement(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = {"n_agents": 10, "repeats": 5, "output_speed_p25": 0.01, "ttft_p95": None, "tolerance_min": 0.07}
+    accept(file, str(STORED))
+    baseline = json.loads(file.read_text(encoding="utf-8"))
+    (known,) = baseline["tiers"]
+    baseline["tiers"] = [known | {"noise": noise, "rehearsal": not known["rehearsal"]}]
+    file.write_text(json.dumps(baseline), encoding="utf-8")
+    assert accept(file, str(STORED)) == 0
+    assert [tier["noise"] for tier in tiers(file)] == [None]
+    assert "its noise was rehearsed, this baseline was not: measure the noise anew" in capsys.readouterr().out
+
+
+def test_what_was_replayed_stands_beside_the_agents(file: Path) -> None:
+    accept(file, str(STORED))
+    (entry,) = stored().entries
+    assert tiers(file)[0]["workload"] == {
+        "dataset_digest": entry.dataset.digest,
+        "assignment_seed": entry.seeds.assignment_seed,
+        "max_tokens": entry.ruleset.max_tokens,
+        "output_length": "natural",
+        "tool_delay_max_s": entry.ruleset.tool_delay_max_s,
+    }
+
+
+def test_a_tier_with_two_baselines_is_refused(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a merge of branches, or of leaderboards, may leave it."""
+    accept(file, str(STORED))
+    baseline = json.loads(file.read_text(encoding="utf-8"))
+    baseline["tiers"].append(baseline["tiers"][0] | {"agents": 8})
+    twice = tmp_path / "twice.json"
+    twice.write_text(json.dumps(baseline), encoding="utf-8")
+    assert main(["baseline", "show", str(twice)]) == 2
+    said = "two baselines for oracle (edition 1) tier1 on sim: 10 and 8 agents"
+    assert said in capsys.readouterr().err
+    runs = (stored().entries[0], stored(tier={"agents": 8}).entries[0])
+    merged = written(tmp_path / "merged.json", stored().model_copy(update={"entries": runs}))
+    before = file.read_bytes()
+    assert main(["baseline", "show", merged]) == accept(file, merged) == 2
+    assert capsys.readouterr().err.count(said) == 2
+    assert file.read_bytes() == before
+
+
 def test_a_leaderboard_is_shown_as_the_baseline_that_it_can_be(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["baseline", "show", str(STORED)]) == 0
     assert capsys.readouterr().out.startswith("oracle tier1 on sim: 10 agents")

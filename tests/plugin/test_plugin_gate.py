@@ -108,6 +108,8 @@ def test_a_loss_is_told_with_the_requests_that_lost_it(pytester: pytest.Pytester
     shown = result.stdout.str()
     assert "gate FAIL: 19 agents, the baseline of 19" in shown
     assert "fewer than 19 agents, expected 19 or more" in shown
+    # A gate that failed counted no agents: 0 would be a capacity.
+    assert "<sim tier1: fewer than 19 agents>" in shown
     for line in tier.gate.lost_where:
         assert line in shown
 
@@ -123,6 +125,10 @@ def test_an_answer_that_nobody_has_is_a_failure_or_a_skip(
     assert (result.ret == pytest.ExitCode.OK) is (option == "skip")
     shown = result.stdout.str()
     assert "agentperf: INCONCLUSIVE: 18 agents neither pass nor fail with certainty, in 2 phases" in shown
+    if option == "fail":
+        assert shown.count("18 agents: speed P25 ") == 2
+        assert "at 95%), " in shown
+        assert "no certain answer at 18 agents" in shown
     tier = result_of(pytester.path)
     assert (tier.verdict, tier.agents) == ("INCONCLUSIVE", None)
     (case,) = next(iter(junitparser.JUnitXml.fromfile(str(pytester.path / "junit.xml"))))
@@ -143,7 +149,11 @@ def test_tiers_without_a_baseline_are_refused(pytester: pytest.Pytester, passed:
     told = refused(pytester, *GATE, "--system=sim", f"--agentperf-baseline={passed.baseline}")
     assert "no baseline for deepseek_v4_pro (edition 2026-06) tier2 on sim" in told
     assert "agentperf baseline accept LEADERBOARD" in told
-    assert "no baseline for deepseek_v4_pro" in refused(pytester, *GATE, "--system=h200")
+    # The system has some, which a baseline file replaces.
+    assert "leave out --agentperf-baseline for the `expected_agents` of " in told
+    told = refused(pytester, *GATE, "--system=h200")
+    assert "no baseline for deepseek_v4_pro" in told
+    assert "give `expected_agents` in " in told
     told = refused(pytester, *TIER1, "--agentperf-baseline=nowhere.json")
     assert "nowhere.json: the baseline cannot be read" in told
     (pytester.path / "other.json").write_text('{"schema": "agentperf-baseline/1", "tiers": [{}]}')
@@ -182,6 +192,51 @@ def test_a_measurement_is_not_held_to_a_rehearsals_baseline(
     assert "found under aa-agentperf/2026-06, whose workload is not that of demo-ci/1" in told
     own = changed(pytester.path / "own.json", passed.baseline, rehearsal=False)
     assert pytester.runpytest_inprocess(*measure, own, "--collect-only").ret == pytest.ExitCode.OK
+
+
+def test_agents_replay_what_those_of_the_baseline_did(pytester: pytest.Pytester, passed: Passed) -> None:
+    (tier,) = json.loads(passed.baseline.read_text(encoding="utf-8"))["tiers"]
+    workload = tier["workload"]
+    assert (workload["assignment_seed"], workload["max_tokens"]) == (0, 64)
+    seeded = changed(pytester.path / "seed.json", passed.baseline, workload=workload | {"assignment_seed": 7})
+    told = refused(pytester, *TIER1, seeded, "--agentperf-seed=0")
+    assert "the baseline of tier1 was found with the seed 7, and this gate would have 0" in told
+    pytester.runpytest_inprocess(*TIER1, seeded).assert_outcomes(passed=1)
+    (path,) = pytester.path.glob("agentperf-results/*/leaderboard-rehearsal.json")
+    assert read(path).entries[0].seeds.assignment_seed == 7
+    longer = changed(pytester.path / "longer.json", passed.baseline, workload=workload | {"max_tokens": 65})
+    assert "was found with max_tokens 65, and this gate would have 64" in refused(pytester, *TIER1, longer)
+    other = changed(
+        pytester.path / "other.json", passed.baseline, workload=workload | {"dataset_digest": "0" * 64}
+    )
+    result = pytester.runpytest_inprocess(*TIER1, other)
+    result.assert_outcomes(errors=1)
+    assert "the baseline of tier1 was found with another dataset (digest 000000000000" in result.stdout.str()
+
+
+def test_what_no_gate_can_answer_is_refused(pytester: pytest.Pytester) -> None:
+    told = refused(pytester, *TIER1, "--agentperf-max-agents=17")
+    assert "the gate of tier1 asks for 18 agents, and no more than 17 may be tried" in told
+    for official in ("--agentperf-ruleset=demo/1", "--agentperf-set=error_rate=null"):
+        told = refused(pytester, *TIER1, official)
+        assert "states no error rate here, and a gate answers at one" in told
+        assert "name one for gates: ci/1, nightly/1, demo-ci/1" in told
+
+
+def test_a_gate_that_cannot_be_asked_does_not_pass(pytester: pytest.Pytester) -> None:
+    """A search would be skipped, and so is a tier that the system does not serve."""
+    system = yaml.safe_load((SYSTEMS / "sim.yaml").read_text(encoding="utf-8"))
+    system["deployments"] = {"v4-pro": system["deployments"]["v4-pro"]}
+    deployment = system["deployments"]["v4-pro"]
+    deployment["endpoint"], deployment["power"] = {"url_env": "NO_SUCH_URL"}, {"source": "none"}
+    del deployment["tiers"]["tier3"]
+    path = pytester.path / "unset.yaml"
+    path.write_text(yaml.safe_dump(system), encoding="utf-8")
+    arguments = ("suites/deepseek_v4_pro", f"--system={path}", "-p", "no:cacheprovider")
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(skipped=3)
+    result = pytester.runpytest_inprocess(*arguments, "--agentperf-mode=gate")
+    result.assert_outcomes(errors=2, skipped=1)
+    assert "agentperf: the gate was not asked: no endpoint configured: set NO_SUCH_URL" in result.stdout.str()
 
 
 @pytest.mark.parametrize(
