@@ -78,6 +78,8 @@ class AccuracyPhase:
                 score, invalid = None, (_SERVER_GONE,)
         except LoadError as error:
             deployed.drop_pool()
+            # Whether there was any load beside the questions nobody can tell.
+            score = None
             invalid = (
                 InvalidReason(
                     code="load_worker_died",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SLACK_NS = 50_000_000
 """How far the moment at which an agent was to send and the recorded start of sending may lie apart."""
 _LATE_SHARE = 0.01
+_GONE = frozenset({"server_crashed", "network_failed"})
 
 
 class Rules(NamedTuple):
@@ -43,7 +44,7 @@ def rules_of(ruleset: Mapping[str, Any], kind: str, n_agents: int) -> Rules:
     """Return the rules of a phase; of a warm-up every agent completes one trajectory, or its time is up."""
     warmup = kind == "warmup"
     return Rules(
-        stagger_ns=_ns(min(ruleset["stagger_max_s"], ruleset["stagger_total_s"] / n_agents)),
+        stagger_ns=_ns(min(ruleset["stagger_max_s"], ruleset["stagger_total_s"] / max(1, n_agents))),
         settle_ns=0 if warmup else _ns(ruleset["settle_s"]),
         min_window_ns=1 if warmup else _ns(ruleset["min_window_s"]),
         trajectories=1 if warmup else ruleset["min_trajectories"],
@@ -146,7 +147,8 @@ class Course:
         wrong = [
             f"agent {agent} sent nothing"
             for agent in range(self.phase["n_agents"])
-            if agent not in self.agents
+            # Of what was under way when all were called off nothing is recorded.
+            if agent not in self.agents and not self.called_off
         ]
         wrong += [
             f"agent {agent} is none of {self.phase['n_agents']}"
@@ -200,14 +202,15 @@ class Course:
                     )
                 late.append(sent_ns - due_ns)
                 due_ns = self._next_due_ns(row)
-            if due_ns < close_ns - _SLACK_NS and not self._may_be_under_way():
+            if due_ns < close_ns - _SLACK_NS and not self._may_be_under_way:
                 gone.append(
                     f"agent {agent} sent nothing more from {(close_ns - due_ns) / S:.3f} s before the window closed"
                 )
         found.tell(
             "pace", self.where, early, f"{sends:,} requests, none before it was due (stagger, tool delays)"
         )
-        found.tell("load until the end", self.where, gone, "every agent kept on until the window closed")
+        if not self.called_off:
+            found.tell("load until the end", self.where, gone, "every agent kept on until the window closed")
         told = self.phase["load"].get("send_late_p99_s")
         if told is None and not self.phase["load"].get("virtual_time"):
             found.skip("lateness", self.where, "the load generator does not tell how late it was")
@@ -220,12 +223,27 @@ class Course:
         # What is told is the P99 of the worst worker, and each has one percent above its own.
         allowed = _LATE_SHARE * len(late) + (self.phase["load"].get("workers") or 1)
         p99 = float(np.percentile(late, 99)) / S if late else 0.0
-        found.tell("lateness", self.where, wrong if above > allowed else [], f"P99 {p99 * 1e3:.1f} ms")
+        if above <= allowed:
+            wrong = []
+        # More of it than there was would make a phase INVALID that was none.
+        if not self._may_be_under_way and _ns(told or 0.0) > max(late, default=0) + _SLACK_NS:
+            wrong.append(
+                f"it is said to be {told:.3f} s at P99, and no request was later than {max(late) / S:.3f} s"
+            )
+        found.tell("lateness", self.where, wrong, f"P99 {p99 * 1e3:.1f} ms")
 
+    @property
+    def called_off(self) -> bool:
+        """Return whether what was under way may have been called off: all questions were answered, or no server was."""
+        gone = any(reason["code"] in _GONE for reason in self.phase["invalid"])
+        return gone or bool(self.phase["kind"] == "accuracy")
+
+    @property
     def _may_be_under_way(self) -> bool:
         """Return whether the phase ended while answers were still waited for: those have no record."""
         limit_ns, phase = self.rules.drain_max_ns, self.phase
-        return limit_ns is not None and bool(phase["end_ns"] >= phase["window_close_ns"] + limit_ns)
+        late = limit_ns is not None and bool(phase["end_ns"] >= phase["window_close_ns"] + limit_ns)
+        return late or self.called_off
 
     def _next_due_ns(self, row: int) -> int:
         delays = self.delays_ns[self.records.text["trajectory"][row] or ""]
@@ -239,13 +257,21 @@ class Course:
     def check_window(self, found: Findings) -> None:
         """Check both ends of the window, and that it closed when all end conditions held (§3, §4.10, §4.12)."""
         phase, rules = self.phase, self.rules
+        deadline_ns = phase["start_ns"] + rules.limit_ns
+        if phase["timed_out"] and phase["window_close_ns"] != deadline_ns:
+            found.tell(
+                "window", self.where, ["it is marked as timed out and did not close when time was up"], ""
+            )
+            return
+        if self.called_off and phase["window_close_ns"] == phase["end_ns"]:
+            self._check_broken_off(found)
+            return
         if rules.until_certain:
             found.skip(
                 "window", self.where, "it closes once verdicts are certain, which is not computed again"
             )
             return
         first = [self.records.exact["t_sent_ns"][rows[0]] or 0 for rows in self.agents.values()]
-        deadline_ns = phase["start_ns"] + rules.limit_ns
         opened, closed = phase["window_open_ns"], phase["window_close_ns"]
         if len(first) < phase["n_agents"] or opened == closed:
             wrong = (
@@ -264,9 +290,7 @@ class Course:
             )
         closes_ns = self.closes_ns(opened)
         if phase["timed_out"]:
-            if closed != deadline_ns:
-                wrong.append("it is marked as timed out and did not close when time was up")
-            elif closes_ns is not None and closes_ns < deadline_ns:
+            if closes_ns is not None and closes_ns < deadline_ns:
                 wrong.append(
                     f"all end conditions held {(deadline_ns - closes_ns) / S:.3f} s before time was up"
                 )
@@ -280,6 +304,18 @@ class Course:
         found.tell(
             "window", self.where, wrong, f"{(closed - opened) / S:.3f} s, opened and closed by the rules"
         )
+
+    def _check_broken_off(self, found: Findings) -> None:
+        """Check that nothing was answered any more when the phase is said to have been broken off."""
+        ended = [(t or 0, row) for row, t in enumerate(self.records.exact["t_end_ns"])]
+        last = max((one for one in ended if one[0] <= self.phase["end_ns"]), default=None)
+        if last is None or not self.records.failed[last[1]]:
+            wrong = [
+                "it is said to be broken off as the server was gone, and no failure is the last thing in it"
+            ]
+            found.tell("window", self.where, wrong, "")
+        else:
+            found.skip("window", self.where, "it closed as the phase was broken off: the server was gone")
 
     def closes_ns(self, opened_ns: int) -> int | None:
         """Return when all end conditions held, None if one never did."""

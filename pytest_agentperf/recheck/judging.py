@@ -1,8 +1,7 @@
-"""Verdicts, capacities, normalisations and accuracy, made again: METHODOLOGY.md §4.14 to 4.18."""
+"""Verdicts, capacities and normalisations, made again: METHODOLOGY.md §4.14 to 4.18."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.recheck.findings import differs
@@ -86,62 +85,6 @@ def verdict_of(
     if violated:
         return "FAIL", violated, margins
     return ("INVALID" if phase["timed_out"] or speed is None else "PASS"), [], margins
-
-
-def check_invalid_reasons(
-    phase: Phase,
-    failures: Sequence[str | None],
-    numbers: Mapping[str, Any] | None,
-    entry: Mapping[str, Any],
-    where: str,
-    found: Findings,
-) -> None:
-    """Check that a phase says of itself what its own figures say against it."""
-    codes = {reason["code"] for reason in phase["invalid"]}
-    rules, load = entry["ruleset"], phase["load"]
-    must: dict[str, bool] = {
-        "load_generator_saturated": any(
-            (load[name] or 0.0) > rules["client_lag_p99_max_s"] for name in ("lag_p99_s", "send_late_p99_s")
-        ),
-        "client_resources": "client_resources" in failures,
-        "server_not_idle": phase["idle_before"] == "not reached",
-    }
-    if load["client_error"] and numbers is not None and phase["kind"] != "warmup":
-        must["load_generator_saturated"] |= any(
-            _client_decides(load["client_error"], numbers, target, rules["client_error_max"])
-            for name, target in targets_of(entry).items()
-            if any(verdict["tier"] == name for verdict in phase["verdicts"])
-        )
-    wrong = [
-        f"its own figures make it INVALID ({code}), and it does not say so"
-        for code, holds in must.items()
-        if holds and code not in codes
-    ]
-    wrong += [
-        f"{one['code']} of its token counts is not among its reasons"
-        for one in phase["tokens"]["invalid"]
-        if one["code"] not in codes
-    ]
-    found.tell(
-        "validity",
-        where,
-        wrong,
-        f"INVALID: {', '.join(sorted(codes))}" if codes else "nothing in its figures speaks against it",
-    )
-
-
-def _client_decides(
-    error: Mapping[str, float], numbers: Mapping[str, Any], target: Mapping[str, float], share: float
-) -> bool:
-    """Return whether the load generator's own error could have changed the verdict."""
-    ttft, limit = numbers["ttft_p95_s"], target["ttft_p95_s"]
-    if error["ttft_s"] > share * limit and ttft is not None and ttft - error["ttft_s"] <= limit < ttft:
-        return True
-    speed, wanted = numbers["output_speed_p25_tok_s"], target["output_speed_p25_tok_s"]
-    if speed is None or error["speed"] <= share:
-        return False
-    high = speed / (1 - error["speed"]) if error["speed"] < 1 else math.inf
-    return bool(speed / (1 + error["speed"]) < wanted <= high)
 
 
 def check_search(
@@ -403,28 +346,3 @@ def _binding(tier: Mapping[str, Any], entry: Mapping[str, Any], published: Phase
     if ttft is None:
         return str(violated[-1]) if violated else None
     return "ttft_p95" if speed is None or ttft < speed else "output_speed_p25"
-
-
-def check_accuracy(tier: Mapping[str, Any], entry: Mapping[str, Any], found: Findings) -> None:
-    """Check the scores under load and alone, and how likely such a drop would be by chance, from the marks."""
-    told, where = tier["accuracy"]["alone"], tier["tier"]["name"]
-    if told is None:
-        found.skip("accuracy", where, tier["accuracy"]["reason"] or "no questions were asked")
-        return
-    asked = {
-        p["n_agents"]: p["accuracy"]
-        for p in entry["phases"]
-        if p["kind"] == "accuracy" and p["deployment"] == tier["deployment"] and p["accuracy"]
-    }
-    alone, loaded = asked[0]["marks"], asked[tier["passed_max"]]["marks"]
-    wrong = differs("the score under load", told["score"], loaded.count("1") / len(loaded))
-    wrong += differs("the score alone", told["against"], alone.count("1") / len(alone))
-    lost = sum(a == "1" != b for a, b in zip(alone, loaded, strict=True))
-    n = lost + sum(a != "1" == b for a, b in zip(alone, loaded, strict=True))
-    wrong += differs("its p-value", told["p_value"], sum(math.comb(n, k) for k in range(lost, n + 1)) / 2**n)
-    found.tell(
-        "accuracy",
-        where,
-        wrong,
-        f"{loaded.count('1')} of {len(loaded)} right under load, {alone.count('1')} alone",
-    )

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.recheck.findings import differs, same, shown
+from pytest_agentperf.recheck.recount import run_problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -237,9 +238,7 @@ def check_flags(entry: Mapping[str, Any], found: Findings) -> None:
             if name not in there
         ]
         wrong += [f"complete, and {name} is not" for name, tier in there.items() if not tier["complete"]]
-    checked = [p["tokens"]["status"] for p in entry["phases"] if p["verdicts"] and p["metrics"]]
-    if entry["token_verification"]["status"] == "verified" and set(checked) - {"verified"}:
-        wrong.append("token counts are called verified, and those of a phase are not")
+    wrong += run_problems(entry)
     if entry["valid"]["value"]:
         wrong += [
             f"valid, and {name} is INVALID" for name, tier in there.items() if tier["verdict"] == "INVALID"

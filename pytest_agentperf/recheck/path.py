@@ -9,7 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOAD_GENERATOR = frozenset(
-    {"load_generator_saturated", "client_resources", "load_worker_died", "calibration_failed"}
+    {
+        "load_generator_saturated",
+        "client_resources",
+        "load_worker_died",
+        "calibration_failed",
+        "load_clock_unsure",
+    }
 )
 
 

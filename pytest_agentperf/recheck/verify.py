@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pytest_agentperf.recheck import judging, papers
+from pytest_agentperf.recheck.accuracy import check_accuracy, check_asking, check_load
 from pytest_agentperf.recheck.buckets import breakdown_problems
 from pytest_agentperf.recheck.course import Assignment, Course, rules_of
 from pytest_agentperf.recheck.findings import Finding, Findings, differs, same
 from pytest_agentperf.recheck.numbers import Records, phase_metrics
 from pytest_agentperf.recheck.power import energy_problems, idle_problems
+from pytest_agentperf.recheck.recount import recount_problems
 from pytest_agentperf.recheck.spread import confidence_problems, interval_problems
+from pytest_agentperf.recheck.validity import check_validity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,7 +130,7 @@ class _Verification:
                     "interval", where, wrong, tier["interval_reason"] or "as its probes bracket the capacity"
                 )
             with found.guarded("accuracy", where):
-                judging.check_accuracy(tier, entry, found)
+                check_accuracy(tier, entry, found)
         with found.guarded("flags", "run"):
             papers.check_flags(entry, found)
 
@@ -166,34 +169,23 @@ class _Verification:
     def _phase(self, phase: dict[str, Any], where: str) -> None:
         key, entry, found = (phase["phase"], phase["attempt"]), self.entry, self.found
         self.numbers[key] = None
-        if phase["kind"] == "accuracy":
-            found.skip("course", where, "its requests are never measured")
-            return
         if phase["records"] is None:
             found.tell("records", where, ["there are none"], "")
             return
         records = Records(self.bundle.path_of(phase["records"]))
-        course = Course(
-            phase,
-            records,
-            rules_of(entry["ruleset"], phase["kind"], phase["n_agents"]),
-            self.delays_ns,
-            where,
-        )
-        failed = phase["load"].get("failed")
-        if failed:
-            found.skip("course", where, f"the load generator failed, and the phase is INVALID: {failed}")
-        else:
-            course.check_records(found)
-            with found.guarded("assignment", where):
-                assert self.assigned is not None
-                course.check_assignment(found, self.assigned)
-            with found.guarded("pace", where):
-                course.check_pace(found)
-            with found.guarded("window", where):
-                course.check_window(found)
-            with found.guarded("prefixes", where):
-                course.check_prefixes(found, entry["seeds"]["nonce"])
+        rules = rules_of(entry["ruleset"], phase["kind"], phase["n_agents"])
+        course = Course(phase, records, rules, self.delays_ns, where)
+        if phase["n_agents"]:
+            self._course(phase, records, course, where)
+        if phase["kind"] == "accuracy":
+            with found.guarded("questions", where):
+                check_asking(phase, entry, where, found)
+            with found.guarded("load", where):
+                check_load(phase, records, course, where, found)
+            self._tokens(phase, records, where)
+            with found.guarded("energy", where):
+                self._energy(phase, where)
+            return
         self._numbers(phase, records, course, where)
         with found.guarded("breakdown", where):
             targets = judging.targets_of(entry)
@@ -214,11 +206,38 @@ class _Verification:
         if phase["kind"] in judging.PROBES:
             numbers = self.numbers[key]
             crashed = (phase["deployment"], phase["n_agents"]) in self._crashed
+            recounted: set[str] = set()
+            with found.guarded("recount", where):
+                recounted, wrong = recount_problems(
+                    phase["tokens"], records, entry["ruleset"], measured=numbers is not None
+                )
+                found.tell("recount", where, wrong, f"{phase['tokens']['status']}, as its figures give it")
             with found.guarded("validity", where):
-                judging.check_invalid_reasons(phase, records.text["failure"], numbers, entry, where, found)
+                check_validity(phase, records, numbers, entry, recounted, where, found)
             judging.check_verdicts(phase, numbers, entry, crashed, where, found)
             if any(reason["code"] == "server_crashed" for reason in phase["invalid"]):
                 self._crashed.add((phase["deployment"], phase["n_agents"]))
+
+    def _course(self, phase: dict[str, Any], records: Records, course: Course, where: str) -> None:
+        """Follow a phase agent by agent, unless its load generator broke down and left nothing."""
+        failed, found = phase["load"].get("failed"), self.found
+        if failed:
+            if len(records):
+                wrong = [f"the load generator is said to have failed, and {len(records)} requests are there"]
+                found.tell("records", where, wrong, "")
+            found.skip("course", where, f"the load generator failed, and the phase is INVALID: {failed}")
+            return
+        course.check_records(found)
+        with found.guarded("assignment", where):
+            assert self.assigned is not None
+            course.check_assignment(found, self.assigned)
+        with found.guarded("pace", where):
+            course.check_pace(found)
+        if phase["kind"] != "accuracy":
+            with found.guarded("window", where):
+                course.check_window(found)
+        with found.guarded("prefixes", where):
+            course.check_prefixes(found, self.entry["seeds"]["nonce"])
 
     def _numbers(self, phase: dict[str, Any], records: Records, course: Course, where: str) -> None:
         done = [t for t, _ in course.completions]
@@ -263,6 +282,7 @@ class _Verification:
             self.found.skip("tokens", where, "there is no journal that counted them while they came")
             return
         each = np.nan_to_num(records.number["prompt_tokens"]) + np.nan_to_num(records.number["output_tokens"])
+        # Of an accuracy phase they were counted until the last question was answered.
         before = records.number["t_sent_ns"] < phase["window_close_ns"]
         least, most = int(each[before].sum()), int(each.sum())
         wrong = [

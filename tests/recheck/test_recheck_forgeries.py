@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from forging import Forgery, failed, findings, packed, unpacked
 from plugin_support import Workplace, plain_environment, pytest_command
 
+import pytest_agentperf
+from pytest_agentperf.core.verdict import LOAD_GENERATOR_CODES
+from pytest_agentperf.recheck.path import LOAD_GENERATOR
 from pytest_agentperf.results.bundle import make_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import pandas as pd
 
@@ -207,6 +211,42 @@ def another_nonce(f: Forgery) -> None:
     f.entry["seeds"]["nonce"] = f.begun["nonce"] = "0" * 32
 
 
+# Forgeries that hide a FAIL: a phase is said to be INVALID
+
+
+def _called_invalid(f: Forgery, code: str, load: dict[str, Any]) -> None:
+    for phase in f.phase("bisect", 3):
+        phase["invalid"] = [{"code": code, "what": "so it is", "remedy": "", "log_tail": []}]
+        phase["load"] |= load
+        for verdict in phase["verdicts"]:
+            verdict |= {
+                "verdict": "INVALID", "violated": [], "speed_margin": None, "ttft_margin": None,
+                "speed_log_error": None, "ttft_log_error": None,
+            }  # fmt: skip
+
+
+def for_a_reason_of_its_own(f: Forgery) -> None:
+    _called_invalid(f, "bad_weather", {})
+
+
+def for_lateness_of_which_there_was_none(f: Forgery) -> None:
+    _called_invalid(f, "load_generator_saturated", {"send_late_p99_s": 40.0})
+
+
+def for_an_error_of_the_load_generator_without_its_calibration(f: Forgery) -> None:
+    _called_invalid(f, "load_generator_saturated", {"client_error": {"ttft_s": 0.0, "speed": 0.97}})
+
+
+def for_a_load_generator_that_broke_down(f: Forgery) -> None:
+    load = {"failed": "gone", "code": "load_worker_died", "remedy": "look"}
+    _called_invalid(f, "load_worker_died", load)
+
+
+def unsure_clock_unsaid(f: Forgery) -> None:
+    for phase in f.phase("bisect", 3):
+        phase["load"]["clock_error_s"] = 9.0
+
+
 # Forgeries of records
 
 
@@ -365,6 +405,11 @@ FORGERIES: dict[Callable[[Forgery], None], str] = {
     token_counts_called_verified: "flags",
     more_readings_of_the_server: "server metrics",
     another_nonce: "prefixes",
+    for_a_reason_of_its_own: "validity",
+    for_lateness_of_which_there_was_none: "lateness",
+    for_an_error_of_the_load_generator_without_its_calibration: "validity",
+    for_a_load_generator_that_broke_down: "records",
+    unsure_clock_unsaid: "validity",
     dropped_slow_requests: "assignment",
     dropped_last_requests: "load until the end",
     dropped_agent: "assignment",
@@ -398,6 +443,79 @@ def test_a_forgery_is_caught_by_name(
     assert "files" not in found
     assert "journal" not in found
     assert check in found, found
+
+
+CODES = (
+    "load_generator_saturated", "client_resources", "load_worker_died", "load_clock_unsure", "calibration_failed",
+    "server_not_idle", "server_crashed", "network_failed", "token_counts_off", "prompt_counts_off", "answers_truncated",
+)  # fmt: skip
+UNCALIBRATED = {"calibration": None, "client_error": None}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_no_reason_without_its_figures_hides_a_fail(bundles: Bundles, tmp_path: Path, code: str) -> None:
+    forgery = Forgery(bundles.measured)
+    _called_invalid(forgery, code, {})
+    found = failed(forgery.write(tmp_path / "forged.tar.gz"))
+    assert f"it is said to be INVALID ({code}), and nothing in its figures gives that" in found["validity"]
+
+
+@pytest.mark.parametrize(
+    ("code", "load", "phase", "word"),
+    [
+        ("load_generator_saturated", {"lag_p99_s": 40.0, **UNCALIBRATED}, {}, "own lag"),
+        ("load_clock_unsure", {"clock_error_s": 40.0}, {}, "clock exchanges"),
+        ("calibration_failed", UNCALIBRATED, {}, "a calibration"),
+        ("server_not_idle", {}, {"idle_before": "not reached"}, "the server's metrics"),
+    ],
+)
+def test_a_reason_that_nothing_can_prove_is_listed_with_what_it_may_hide(
+    bundles: Bundles, tmp_path: Path, code: str, load: dict[str, Any], phase: dict[str, Any], word: str
+) -> None:
+    forgery = Forgery(bundles.measured)
+    _called_invalid(forgery, code, load)
+    for told in forgery.phase("bisect", 3):
+        told |= phase
+    found = findings(forgery.write(tmp_path / "forged.tar.gz"))
+    (said,) = [one for one in found if one.check == "stated reasons"]
+    assert said.status == "not checkable"
+    assert said.where.endswith("(bisect, 3 agents)")
+    assert word in said.text
+    assert "would say: tier1 FAIL, tier2 FAIL" in said.text
+    assert not [one for one in found if one.check == "validity" and one.status == "fails"]
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+def test_a_phase_that_was_broken_off_ends_with_a_failure(
+    bundles: Bundles, tmp_path: Path, crashed: bool
+) -> None:
+    """What was under way when the server died has no record: agents seem to stop before the window closed."""
+    forgery = Forgery(bundles.measured)
+    _called_invalid(forgery, "server_crashed", UNCALIBRATED)
+    middle_ns = forgery.phase("bisect", 3)[0]["window_open_ns"] + S // 2
+    for phase in forgery.phase("bisect", 3):
+        phase["window_close_ns"] = phase["end_ns"] = middle_ns
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        ended = frame[frame.t_end_ns <= middle_ns].astype({"failure": object})
+        if crashed:
+            ended.loc[ended.t_end_ns.astype("int64").idxmax(), "failure"] = "connect"
+        return ended
+
+    forgery.change_records("bisect", 3, change)
+    _mark_again(forgery)
+    found = failed(forgery.write(tmp_path / "forged.tar.gz")).keys()
+    assert not {"load until the end", "assignment", "lateness", "pace"} & found
+    assert {"window", "validity"} & found == (set() if crashed else {"window", "validity"})
+
+
+def test_both_sides_know_the_same_reasons() -> None:
+    """A reason that the verifier takes for none of the load generator's leads its search astray."""
+    assert LOAD_GENERATOR == LOAD_GENERATOR_CODES
+    package = Path(pytest_agentperf.__file__).parent
+    made = ("validity.py", "deployed.py", "core/token_check.py")
+    texts = "".join((package / name).read_text(encoding="utf-8") for name in made)
+    assert set(re.findall(r'code=\(?"([a-z_]+)"', texts)) <= set(CODES)
 
 
 def test_the_forger_alone_changes_nothing(bundles: Bundles, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from stub_settings import settings_for
 from virtual_system import Watch
 
 from pytest_agentperf.capacity import CapacityRun
+from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.journal import PhaseFinished
 from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.results.tables import accuracy_lines
 
 if TYPE_CHECKING:
@@ -146,6 +148,27 @@ def test_a_server_is_reset_before_the_questions_as_before_every_phase(stub: Stub
     first, second = stub.resets[-2:]
     assert not [body for body in stub.bodies[:first] if the_sum(body) is not None]
     assert len([body for body in stub.bodies[:second] if the_sum(body) is not None]) == ASKED
+
+
+def test_a_load_that_breaks_down_beside_the_questions_leaves_them_unmarked(
+    stub: Stub, questions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whether there was any load beside them."""
+    right, watch = WorkerPool.stop_phase, Watch()
+
+    def stop_phase(pool: WorkerPool) -> Any:
+        if watch.started[-1:] == [("accuracy", 2)]:
+            raise LoadError("load worker 0 is gone")
+        return right(pool)
+
+    monkeypatch.setattr(WorkerPool, "stop_phase", stop_phase)
+    stub.script = honest
+    settings = settings_for(stub.url, accuracy={"max_tokens": 77, "questions": questions})
+    with CapacityRun(settings, watch) as run:
+        result = run.measure("tier1")
+    assert run.phases[-1].accuracy is None
+    assert result.accuracy.status == "not measured"
+    assert str(result.accuracy.reason).startswith("load worker 0 is gone")
 
 
 class Events:
