@@ -181,6 +181,13 @@ def _baseline(
                 where=str(args.baseline),
                 remedy="a model's noise is not the system's: name another file",
             )
+        if not 1 / _FAR <= args.agents / found.agents <= _FAR:
+            raise ConfigError(
+                f"{agents_count(args.agents)}, where the baseline of {tier} is {found.agents}: what differs there is "
+                "not what its gate would see",
+                where="--agents",
+                remedy=f"measure near {found.agents}",
+            )
         known[tier] = found
     return baseline, known
 

@@ -109,12 +109,17 @@ def test_a_slope_that_is_lost_in_the_spread_gives_no_tolerance(
         (("--tier", "tier2", "--baseline", "baseline.json"), "no baseline for deepseek_v4_pro tier2 on sim"),
         (("--tier", "tier1", "--baseline", "baseline.json"), "was measured, and this is a rehearsal"),
         (("--tier", "tier1", "--baseline", "leaderboard.json"), "not a baseline"),
+        (
+            ("--tier", "tier1", "--baseline", "far.json"),
+            "--agents: 20 agents, where the baseline of tier1 is 30",
+        ),
     ],
 )
 def test_bad_input(
     tmp_path: Path, arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     baseline(tmp_path / "baseline.json")
+    baseline(tmp_path / "far.json", agents=30, rehearsal=True)
     (tmp_path / "leaderboard.json").write_text('{"schema": "agentperf-leaderboard/2"}', encoding="utf-8")
     assert noise("--system", "sim", "--rehearse", *arguments) == 2
     assert message in capsys.readouterr().err
