@@ -33,9 +33,14 @@ def new_strategy(settings: RunSettings, deployment: str) -> Strategy:
             max_agents=settings.max_agents,
             invalid_retries=settings.ruleset.invalid_retries + settings.retry_invalid,
         )
-    start = settings.start or settings.system.deployments[deployment].search_start or 1
+    given = settings.start or settings.system.deployments[deployment].search_start
     rules = SearchRules.from_ruleset(
-        settings.ruleset, start=min(start, settings.max_agents), max_agents=settings.max_agents
+        settings.ruleset, start=min(given or 1, settings.max_agents), max_agents=settings.max_agents
     )
     rules = replace(rules, invalid_retries=rules.invalid_retries + settings.retry_invalid)
-    return ModelSearch(tiers, rules) if settings.ruleset.search == "model" else CapacitySearch(tiers, rules)
+    if settings.ruleset.search != "model":
+        return CapacitySearch(tiers, rules)
+    # What was carried last is where a probe tells most; a ramp would come from the safe side instead.
+    known = {tier: settings.expected_agents(tier) for tier in tiers} if given is None else {}
+    starts = {tier: min(agents, settings.max_agents) for tier, agents in known.items() if agents}
+    return ModelSearch(tiers, rules, starts=starts)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.search import CapacityInterval, Status, Strategy, TierOutcome
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_agentperf.core.search import Probe, ProbeKind, SearchRules
     from pytest_agentperf.core.verdict import TierVerdict
@@ -47,8 +48,14 @@ class Point(NamedTuple):
 class ModelSearch(Strategy):
     """Finds, for each tier of one deployment, about the largest number of agents that passes."""
 
-    def __init__(self, tiers: Iterable[str], rules: SearchRules) -> None:
-        super().__init__({tier: _TierModel(tier, rules) for tier in tiers})
+    def __init__(
+        self, tiers: Iterable[str], rules: SearchRules, *, starts: Mapping[str, int] | None = None
+    ) -> None:
+        """`starts`: where a tier begins, if not where the rules say."""
+        begins = starts or {}
+        super().__init__(
+            {tier: _TierModel(tier, replace(rules, start=begins.get(tier, rules.start))) for tier in tiers}
+        )
 
 
 class _TierModel:

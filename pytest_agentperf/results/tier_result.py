@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.bracket import capacity_bracket
+from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.economics import normalise
 from pytest_agentperf.core.leaderboard import TierResult
 from pytest_agentperf.core.search import Status
@@ -152,5 +153,5 @@ def asserted(result: TierResult) -> tuple[str, str | None]:
         return Verdict.INCONCLUSIVE.value, result.reason
     return (
         Verdict.INCONCLUSIVE.value,
-        f"{result.reason}, and {expected} agents are neither reached nor ruled out",
+        f"{result.reason}, with {agents_count(expected)} neither reached nor ruled out",
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from virtual_system import SHAPES, settings_for
 
+from pytest_agentperf.config.system import TierUse
 from pytest_agentperf.core.gate import GateSearch, GateTarget
 from pytest_agentperf.core.model_search import ModelSearch
 from pytest_agentperf.core.search import CapacitySearch, Status
@@ -15,6 +16,7 @@ from pytest_agentperf.core.verdict import TierVerdict, Verdict
 from pytest_agentperf.strategy import new_strategy
 
 SPEED_BOUND = SHAPES[0]
+SLOW = SPEED_BOUND.tier.model_copy(update={"name": "slow", "output_speed_p25_tok_s": 5})
 TIER = SPEED_BOUND.tier.name
 
 
@@ -43,3 +45,32 @@ def test_an_invalid_phase_is_measured_again_as_often_as_asked(
     outcome = state.outcome(TIER)
     assert outcome.status is Status.INVALID
     assert str(outcome.reason).endswith("in 4 attempts: no network")
+
+
+@pytest.mark.parametrize(
+    ("search", "start", "search_start", "begins"),
+    [
+        ("ramp-bisect", None, None, (1, 1)),
+        ("ramp-bisect", None, 6, (6, 6)),
+        # At the last known capacity, which is each tier's own; of a tier without one at 1.
+        ("model", None, None, (7, 1)),
+        ("model", None, 6, (6, 6)),
+        ("model", 5, 6, (5, 5)),
+        ("model", 99, None, (8, 8)),
+    ],
+)
+def test_a_search_begins_where_it_is_told_to(
+    search: str, start: int | None, search_start: int | None, begins: tuple[int, int]
+) -> None:
+    settings = settings_for(SPEED_BOUND, SPEED_BOUND.tier, SLOW, nonce="0", search=search)
+    deployment = settings.system.deployments["all"].model_copy(
+        update={
+            "search_start": search_start,
+            "suite": settings.suite.name,
+            "tiers": {TIER: TierUse(expected_agents=7), "slow": TierUse()},
+        }
+    )
+    system = settings.system.model_copy(update={"deployments": {"all": deployment}})
+    state = new_strategy(replace(settings, system=system, start=start, max_agents=8), "all")
+    found = tuple(probe.n_agents for tier in (TIER, "slow") if (probe := state.next_probe(tier)))
+    assert found == begins
