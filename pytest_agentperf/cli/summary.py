@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf.baselines import read_baseline
 from pytest_agentperf.cli.files import showing, writing
-from pytest_agentperf.results.job_summary import summary_markdown, tier_annotations
+from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.results.job_summary import Annotation, plain, summary_markdown, tier_annotations
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.results.report import report_beside
 
@@ -38,7 +39,14 @@ def run(args: argparse.Namespace) -> int:
     """Print or append the summary; raises ConfigError."""
     baseline = None if args.baseline is None else read_baseline(args.baseline)
     parts, commands = ["## Capacity in coding agents\n"], []
+    missing = [path for path in args.leaderboards if not path.exists()]
     for path in args.leaderboards:
+        if path in missing:
+            # As after a server that did not start: that is what the job's page is looked at for.
+            told = f"Nothing was measured: there is no {path}. What pytest printed says why."
+            parts.append(f"{plain(told)}\n")
+            commands.append(Annotation("error", "no leaderboard", told).command())
+            continue
         beside = report_beside(path)
         report = args.report_url or (str(beside) if beside.exists() else None)
         for entry in read_leaderboard(path).entries:
@@ -55,4 +63,8 @@ def run(args: argparse.Namespace) -> int:
         print(text, end="")
     if args.github:
         print("\n".join(commands))
+    if missing:
+        raise ConfigError(
+            "there is no such leaderboard", where=str(missing[0]), remedy="see what pytest printed"
+        )
     return 0

@@ -163,5 +163,20 @@ def test_several_leaderboards_are_one_summary(tmp_path: Path, capsys: pytest.Cap
     paths = [written(tmp_path / f"{k}.json", stored()) for k in range(2)]
     assert main(["summary", *paths]) == 0
     assert capsys.readouterr().out.count("### ") == 2
-    assert main(["summary", str(tmp_path / "*.json")]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_job_that_measured_nothing_says_so_on_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a server that did not start: the shell's pattern finds nothing and stays as it is."""
+    file = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
+    pattern = str(tmp_path / "*" / "leaderboard.json")
+    assert main(["summary", written(tmp_path / "one.json", stored()), pattern, "--github"]) == 2
+    out, err = capsys.readouterr()
+    assert f"::error title=no leaderboard::Nothing was measured: there is no {pattern}" in out
+    assert "there is no such leaderboard" in err
+    text = file.read_text(encoding="utf-8")
+    assert "Nothing was measured: there is no " in text
+    # What others measured is shown all the same.
+    assert row(text)[2] == "PASS"
