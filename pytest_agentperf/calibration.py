@@ -9,14 +9,14 @@ import numpy as np
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns
 from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError
-from pytest_agentperf.core.metrics import output_speed_tok_s, percentile, ttft_s
+from pytest_agentperf.core.latency import output_speed_tok_s, percentile, ttft_s
 from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.sim.null import Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_agentperf.core.metrics import FloatArray
+    from pytest_agentperf.core.latency import FloatArray
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.load.pool import WorkerPool
 

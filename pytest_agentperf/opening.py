@@ -34,7 +34,7 @@ from pytest_agentperf.tls import ssl_context
 from pytest_agentperf.verification import TokenCheck
 from pytest_agentperf.verify.counters import open_counters, simulated_counters
 from pytest_agentperf.verify.tokens import local_folder
-from pytest_agentperf.worker import WorkerConfig
+from pytest_agentperf.worker import RequestRules, WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -326,11 +326,11 @@ class Opening:
             model=self._model,
             parameters=self._parameters,
             segments=str(dataset.folder),
-            ruleset=self._settings.ruleset,
+            rules=RequestRules.of(self._settings.ruleset),
             tokenizer=None if self._server.simulated else local_folder(self._settings.suite.tokenizer),
         )
         return WorkerPool(
-            Masked(worker.model_dump()),
+            Masked(worker.to_wire()),
             workers=self._settings.workers,
             # A server that is faster than its target has fewer agents than it could carry.
             chunks_per_agent_s=max(tier.output_speed_p25_tok_s for tier in self._settings.tiers.values()),

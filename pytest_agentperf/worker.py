@@ -1,17 +1,18 @@
-"""What a load worker is composed of; a `load.place` starts it, here or on another host."""
+"""What a load worker is composed of; a `load.place` starts it, here or on another host.
+
+Without pydantic, which would take a third of its start: it is told plain values by a controller of the same version.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 from pytest_agentperf.clock import NS_PER_S
-from pytest_agentperf.core.ruleset import DEMO_1, Ruleset
 from pytest_agentperf.load.address import unreachable
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
@@ -26,31 +27,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_agentperf.core.ports import TokenCounter
+    from pytest_agentperf.core.ruleset import Ruleset
     from pytest_agentperf.load.keeping import AnswerKeeper
     from pytest_agentperf.load.loop import Loop
     from pytest_agentperf.sim.null import Notes, NullServers
 
 
-class WorkerConfig(BaseModel):
-    """Everything a worker needs; plain values, sent over the channel (never on a command line: it has a key)."""
+class RequestRules(NamedTuple):
+    """What of a ruleset a request knows."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    max_tokens: int
+    output_length: Literal["natural", "exact"]
+    connect_timeout_s: float
+    first_token_timeout_s: float
+    stall_timeout_s: float
+    request_timeout_s: float
+
+    @classmethod
+    def of(cls, ruleset: Ruleset) -> RequestRules:
+        """Return those of a ruleset."""
+        return cls(**{name: getattr(ruleset, name) for name in cls._fields})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Everything a worker needs; sent over the channel as plain values (never on a command line: it has a key)."""
 
     url: str
-    headers: dict[str, str] = Field(repr=False)
+    headers: dict[str, str] = field(repr=False)
     ca_file: str | None = None
-    secrets: tuple[str, ...] = Field(default=(), repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     """To be kept out of what the server says, besides the values of the headers."""
     model: str
     parameters: dict[str, Any]
     segments: str
     """The folder of the encoded dataset (`encoding.EncodedDataset`)."""
-    ruleset: Ruleset
+    rules: RequestRules
     tokenizer: str | None
     """A folder there (`verify.tokens.local_folder`)."""
 
     @classmethod
-    def for_null_servers(cls, segments: Path) -> WorkerConfig:
+    def for_null_servers(cls, segments: Path, ruleset: Ruleset) -> WorkerConfig:
         """Return what a worker needs that sends to null servers alone: of the rules only the time limits count."""
         return cls(
             url="http://127.0.0.1:9/v1",
@@ -58,16 +75,26 @@ class WorkerConfig(BaseModel):
             model="null",
             parameters={},
             segments=str(segments),
-            ruleset=DEMO_1,
+            rules=RequestRules.of(ruleset),
             tokenizer=None,
         )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"rules": self.rules._asdict()}
+
+    @classmethod
+    def from_wire(cls, values: Mapping[str, Any]) -> WorkerConfig:
+        """Read what `to_wire` gave."""
+        return cls(**{**values, "rules": RequestRules(**values["rules"])})
 
 
 class HttpReplay:
     """Replays an encoded dataset against an HTTP endpoint."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        rules = config.ruleset
+        rules = config.rules
         self._segments = Segments(Path(config.segments))
         body_rules = BodyRules(config.model, config.parameters, rules.max_tokens, rules.output_length)
         self._bodies = BodyBuilder(self._segments, body_rules)
@@ -157,8 +184,8 @@ def serve(channel: ServedChannel) -> None:
         # Ctrl-C is the controller's to handle; it then closes the channel.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        fields, watchdog = join(channel)
-        config = WorkerConfig.model_validate(fields)
+        values, watchdog = join(channel)
+        config = WorkerConfig.from_wire(values)
         replay = HttpReplay(config)
     except EOFError:
         return

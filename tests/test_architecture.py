@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -186,6 +187,25 @@ def test_what_every_pytest_start_imports_is_light(name: str) -> None:
             or top == "pytest"
             or imported.startswith("pytest_agentperf.plugin")
         )
+
+
+@pytest.mark.parametrize(
+    ("modules", "unneeded"),
+    [
+        (("worker",), {"pydantic", "yaml", "httpx", "pyarrow", "asyncio"}),
+        (
+            ("power.child", "power.sim", "power.nvml", "power.exporter", "power.redfish"),
+            {"numpy", "yaml", "httpx"},
+        ),
+    ],
+)
+def test_what_every_run_starts_beside_itself_is_light(modules: tuple[str, ...], unneeded: set[str]) -> None:
+    names = ", ".join(f"pytest_agentperf.{name}" for name in modules)
+    code = f"import sys, {names}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert f"pytest_agentperf.{modules[0]}" in loaded
+    assert not loaded & unneeded
 
 
 def test_the_rule_sees_a_wrong_import(tmp_path: Path) -> None:

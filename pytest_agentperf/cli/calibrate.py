@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.results.phase_text import dataset_text
@@ -52,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace, dataset: EncodedDataset) -> Calibration:
-    worker = WorkerConfig.for_null_servers(dataset.folder)
-    pool = WorkerPool(worker.model_dump(), workers=args.workers, chunks_per_agent_s=args.speed)
+    worker = WorkerConfig.for_null_servers(dataset.folder, DEMO_1)
+    pool = WorkerPool(worker.to_wire(), workers=args.workers, chunks_per_agent_s=args.speed)
     try:
         return calibrate(
             pool,

@@ -11,6 +11,7 @@ from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.core.checks import Check, failed, ok, warning
 from pytest_agentperf.core.errors import AgentPerfError, LoadError
+from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.hosts import LoadHosts, host_doubts, reach, weight
 from pytest_agentperf.load.pool import WorkerPool
@@ -120,7 +121,7 @@ def load_table(lines: Sequence[str], *, start: Path, rules: Ruleset) -> LoadTabl
     table = LoadTable([], [])
     path = find_dataset("bundled:demo-v1", relative_to=start)
     with EncodedDataset(path, max_prompt_tokens=sys.maxsize, history_reasoning="all") as dataset:
-        config = WorkerConfig.for_null_servers(dataset.folder).model_dump()
+        config = WorkerConfig.for_null_servers(dataset.folder, DEMO_1).to_wire()
         fit = [spec for spec in specs if _joins(spec, config, table, rules)]
         if fit:
             _calibrate(fit, config, dataset, table)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from pytest_agentperf.core.metrics import output_speed_tok_s, percentile, ttft_s
+from pytest_agentperf.core.latency import output_speed_tok_s, percentile, ttft_s
 from pytest_agentperf.core.records import NULL
 
 if TYPE_CHECKING:

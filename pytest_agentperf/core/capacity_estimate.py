@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_agentperf.core.confidence import Interval
+    from pytest_agentperf.core.latency import FloatArray
     from pytest_agentperf.core.leaderboard import PhaseResult, TierResult
-    from pytest_agentperf.core.metrics import FloatArray
 
 LEVEL = 0.95
 REACH = 2.0

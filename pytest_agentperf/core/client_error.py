@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from pytest_agentperf.core.metrics import NS_PER_S, percentile
+from pytest_agentperf.core.latency import NS_PER_S, percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from pytest_agentperf.core.metrics import FloatArray, output_speed_tok_s, percentile, ttft_s
+from pytest_agentperf.core.latency import FloatArray, output_speed_tok_s, percentile, ttft_s
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns

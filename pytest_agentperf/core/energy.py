@@ -11,7 +11,8 @@ from pytest_agentperf.core.device_energy import DeviceEnergy, Refused, device_en
 from pytest_agentperf.core.power import PLAUSIBLE_W, PowerCode
 
 if TYPE_CHECKING:
-    from pytest_agentperf.core.power import PowerProblem, PowerSeries, Scope
+    from pytest_agentperf.core.power import PowerProblem, Scope
+    from pytest_agentperf.core.power_series import PowerSeries
     from pytest_agentperf.core.ruleset import Ruleset
 
 NS_PER_S = 1e9

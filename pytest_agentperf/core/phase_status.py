@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_agentperf.core.metrics import percentile
+from pytest_agentperf.core.latency import percentile
 from pytest_agentperf.core.phase import NS_PER_S, Phase, PhaseKind, PhaseStatus
 
 if TYPE_CHECKING:

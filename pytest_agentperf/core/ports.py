@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.journal import Event
     from pytest_agentperf.core.kept import KeepRule, KeptAnswer
     from pytest_agentperf.core.phase import PhaseEvents, PhaseSpec
-    from pytest_agentperf.core.power import PowerSeries, PowerSource
+    from pytest_agentperf.core.power import PowerSource
+    from pytest_agentperf.core.power_series import PowerSeries
     from pytest_agentperf.core.records import Answer, RequestColumns, RequestKey
     from pytest_agentperf.core.server_metrics import ServerReading, ServerSeries
     from pytest_agentperf.core.token_check import TokenVerification

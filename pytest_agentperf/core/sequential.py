@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pytest_agentperf.core.verdict import Decision, Verdict
 
 if TYPE_CHECKING:
-    from pytest_agentperf.core.metrics import FloatArray
+    from pytest_agentperf.core.latency import FloatArray
     from pytest_agentperf.core.slo import SloTier
 
 IntArray = npt.NDArray[np.int64]

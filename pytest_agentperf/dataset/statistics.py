@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.core.metrics import percentile
+from pytest_agentperf.core.latency import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ import numpy as np
 from pytest_agentperf.core.agent import Agent
 from pytest_agentperf.core.answers_so_far import AnswersSoFar, UnderWay
 from pytest_agentperf.core.assignment import assigned_trajectories
-from pytest_agentperf.core.metrics import output_speed_tok_s, ttft_s
+from pytest_agentperf.core.latency import output_speed_tok_s, ttft_s
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns, RequestKey
 

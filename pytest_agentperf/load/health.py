@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.clock import NS_PER_S, monotonic_ns, process_cpu_s
-from pytest_agentperf.core.metrics import percentile
+from pytest_agentperf.core.latency import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

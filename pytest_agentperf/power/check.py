@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_agentperf.core.ports import BlockingClock, PowerSampler
-    from pytest_agentperf.core.power import PowerCode, PowerSeries
+    from pytest_agentperf.core.power import PowerCode
+    from pytest_agentperf.core.power_series import PowerSeries
     from pytest_agentperf.core.ruleset import Ruleset
 
 _SECONDS_MIN, _SECONDS_MAX = 2.0, 90.0

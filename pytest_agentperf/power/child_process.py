@@ -20,7 +20,8 @@ from pytest_agentperf.power.frames import FrameBuffer, Kind, columns_of, problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_agentperf.core.power import DeviceState, PowerProblem, PowerSeriesBuilder
+    from pytest_agentperf.core.power import DeviceState, PowerProblem
+    from pytest_agentperf.core.power_series import PowerSeriesBuilder
 
 _REPLIES = frozenset({Kind.OPENED, Kind.REFUSED, Kind.AFTER})
 _END_S = 0.7

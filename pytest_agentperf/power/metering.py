@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_agentperf.core.ports import PowerSampler
-    from pytest_agentperf.core.power import PowerSeries, PowerSource
+    from pytest_agentperf.core.power import PowerSource
+    from pytest_agentperf.core.power_series import PowerSeries
     from pytest_agentperf.core.ruleset import Ruleset
 
 # An idle baseline is over a few seconds, and decides nothing.

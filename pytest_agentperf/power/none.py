@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_agentperf.core.power import PowerProblem, PowerSeries, PowerSource
+from pytest_agentperf.core.power import PowerProblem, PowerSource
+from pytest_agentperf.core.power_series import PowerSeries
 
 _PROBLEM = PowerProblem(
     "no_source", None, "no power source is configured: set `power.source` of the deployment (docs/power.md)"

@@ -9,7 +9,8 @@ from pytest_agentperf.core.errors import PowerError
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock
-    from pytest_agentperf.core.power import PowerSeries, PowerSource
+    from pytest_agentperf.core.power import PowerSource
+    from pytest_agentperf.core.power_series import PowerSeries
     from pytest_agentperf.power.metering import Metering
 
 _NAME = "power"

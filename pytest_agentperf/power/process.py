@@ -7,7 +7,8 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_agentperf.core.errors import PowerError
-from pytest_agentperf.core.power import PowerProblem, PowerSeries, PowerSeriesBuilder, PowerSource
+from pytest_agentperf.core.power import PowerProblem, PowerSource
+from pytest_agentperf.core.power_series import PowerSeries, PowerSeriesBuilder
 from pytest_agentperf.power.child import START, STOP
 from pytest_agentperf.power.child_process import Collected, SamplerChild
 from pytest_agentperf.power.frames import Kind

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.journal import PhaseStarted
     from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
     from pytest_agentperf.core.phase_power import PhasePower
-    from pytest_agentperf.core.power import PowerSeries
+    from pytest_agentperf.core.power_series import PowerSeries
     from pytest_agentperf.core.records import RequestColumns
     from pytest_agentperf.core.server_metrics import ServerSeries, ServerSummary
 

@@ -13,7 +13,7 @@ from pytest_agentperf.results.files import new_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_agentperf.core.power import PowerSeries
+    from pytest_agentperf.core.power_series import PowerSeries
 
 
 def write_power(path: Path, series: PowerSeries) -> None:

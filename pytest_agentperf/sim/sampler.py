@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_agentperf.core.power import PowerDevice, PowerSeries, PowerSource
+from pytest_agentperf.core.power import PowerDevice, PowerSource
+from pytest_agentperf.core.power_series import PowerSeries
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.ports import Cancellable

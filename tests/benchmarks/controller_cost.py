@@ -49,7 +49,7 @@ from pytest_agentperf.load import pool as pool_module
 from pytest_agentperf.load.host_facts import HostFacts
 from pytest_agentperf.load.hosts import LoadHosts
 from pytest_agentperf.load.pool import WorkerPool
-from pytest_agentperf.worker import WorkerConfig
+from pytest_agentperf.worker import RequestRules, WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -257,9 +257,9 @@ def worker_config() -> Iterator[dict[str, Any]]:
             model="simulated",
             parameters={},
             segments=folder,
-            ruleset=AA_AGENTPERF_2026_06,
+            rules=RequestRules.of(AA_AGENTPERF_2026_06),
             tokenizer=None,
-        ).model_dump()
+        ).to_wire()
 
 
 COLUMNS = (

@@ -28,7 +28,7 @@ from pytest_agentperf.dataset import DatasetMetadata, write_dataset
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load import client as client_module
 from pytest_agentperf.load.pool import WorkerPool
-from pytest_agentperf.worker import ServedChannel, WorkerConfig, serve
+from pytest_agentperf.worker import RequestRules, ServedChannel, WorkerConfig, serve
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns, RequestKey
@@ -60,17 +60,14 @@ def main() -> None:
             model="bench-model",
             parameters={},
             segments=str(encoded.folder),
-            ruleset=AA_AGENTPERF_2026_06.model_copy(
-                update={
-                    "max_tokens": args.max_tokens,
-                    "output_length": "exact" if args.lengths else "natural",
-                }
+            rules=RequestRules.of(AA_AGENTPERF_2026_06)._replace(
+                max_tokens=args.max_tokens, output_length="exact" if args.lengths else "natural"
             ),
             tokenizer=None,
         )
         if args.without_records:
             stack.enter_context(patch("pytest_agentperf.load.gateway_place.REMOTE", _REMOTE_WITHOUT_RECORDS))
-        pool = WorkerPool(config.model_dump(), workers=args.workers)
+        pool = WorkerPool(config.to_wire(), workers=args.workers)
         try:
             columns = _run(pool, args)
             load = pool.describe()

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from pytest_agentperf.calibration import calibrate
 from pytest_agentperf.config.bundled import find_dataset
+from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.worker import WorkerConfig
@@ -58,10 +59,10 @@ def main() -> None:
         dataset = stack.enter_context(
             EncodedDataset(path, max_prompt_tokens=sys.maxsize, history_reasoning="all")
         )
-        config = WorkerConfig.for_null_servers(dataset.folder)
+        config = WorkerConfig.for_null_servers(dataset.folder, DEMO_1)
         pools = {}
         for workers in {case.workers for case in CASES}:
-            pools[workers] = WorkerPool(config.model_dump(), workers=workers)
+            pools[workers] = WorkerPool(config.to_wire(), workers=workers)
             stack.callback(pools[workers].close)
         for _ in range(args.repeats):
             for case in CASES:

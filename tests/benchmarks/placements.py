@@ -28,14 +28,14 @@ from network import CONTROLLER, Network, why_not
 from pytest_agentperf.config.bundled import DATASETS
 from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.config.load_spec import parse_load_specs
-from pytest_agentperf.core.metrics import output_speed_tok_s, ttft_s
+from pytest_agentperf.core.latency import output_speed_tok_s, ttft_s
 from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.hosts import LoadHosts
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.sim.process import SimServer
-from pytest_agentperf.worker import WorkerConfig
+from pytest_agentperf.worker import RequestRules, WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +69,9 @@ def main() -> int:
             model=server.model,
             parameters={},
             segments=str(dataset.folder),
-            ruleset=DEMO_1,
+            rules=RequestRules.of(DEMO_1),
             tokenizer=None,
-        ).model_dump()
+        ).to_wire()
         print(
             "placement | ready, first time | again | controller's CPU | workers' CPU | requests/s | TTFT P50, P95 (ms) "
             "| speed P25 (tok/s) | clock known to"

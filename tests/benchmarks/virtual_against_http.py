@@ -24,7 +24,7 @@ from as_served import run_as_served, run_over_http
 from virtual_system import Shape, settings_for
 
 from pytest_agentperf.config.engine import EngineConfig
-from pytest_agentperf.core.metrics import output_speed_tok_s, ttft_s
+from pytest_agentperf.core.latency import output_speed_tok_s, ttft_s
 from pytest_agentperf.core.slo import SloTier
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pytest_agentperf.load.host_facts import host_id
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.load.sse import decode
 from pytest_agentperf.sim.null import Truth, null_servers
-from pytest_agentperf.worker import WorkerConfig
+from pytest_agentperf.worker import RequestRules, WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +46,10 @@ def pool_of(segments: str) -> Iterator[WorkerPool]:
         model="m",
         parameters={},
         segments=segments,
-        ruleset=DEMO_1,
+        rules=RequestRules.of(DEMO_1),
         tokenizer=None,
     )
-    found = WorkerPool(config.model_dump(), workers=1)
+    found = WorkerPool(config.to_wire(), workers=1)
     yield found
     found.close()
 

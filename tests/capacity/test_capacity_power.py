@@ -9,14 +9,8 @@ import pandas as pd
 import pytest
 from test_capacity_run import SPEED, Rig
 
-from pytest_agentperf.core.power import (
-    DeviceState,
-    PowerDevice,
-    PowerProblem,
-    PowerSeries,
-    PowerSource,
-    Scope,
-)
+from pytest_agentperf.core.power import DeviceState, PowerDevice, PowerProblem, PowerSource, Scope
+from pytest_agentperf.core.power_series import PowerSeries
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.power.metering import Metering
 from pytest_agentperf.results.artifact import store_phase

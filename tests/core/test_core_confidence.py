@@ -20,7 +20,7 @@ from pytest_agentperf.core.confidence import (
     standard_error,
     trajectory_clusters,
 )
-from pytest_agentperf.core.metrics import FloatArray, percentile
+from pytest_agentperf.core.latency import FloatArray, percentile
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_agentperf.core.energy import WindowEnergy, integrate
-from pytest_agentperf.core.power import PowerProblem, PowerSeries, PowerSeriesBuilder, Scope
+from pytest_agentperf.core.power import PowerProblem, Scope
+from pytest_agentperf.core.power_series import PowerSeries, PowerSeriesBuilder
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
 
 RULES = AA_AGENTPERF_2026_06.model_copy(

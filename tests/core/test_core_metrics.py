@@ -11,14 +11,14 @@ from core_support import S, answer, columns, failure, key, steady
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_agentperf.core.metrics import (
-    measure,
+from pytest_agentperf.core.latency import (
     output_speed_tok_s,
     percentile,
     tokens_within,
     ttft_s,
     whole_speed_tok_s,
 )
+from pytest_agentperf.core.metrics import measure
 from pytest_agentperf.core.records import Answer, ColumnsBuilder
 
 INF = math.inf

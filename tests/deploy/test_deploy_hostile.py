@@ -6,6 +6,7 @@ import gzip
 import json
 import threading
 import tracemalloc
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "sk-agentperf-hostile-0123456789"
-BOMB = gzip.compress(b" " * (64 << 20))
 HEADERS = Masked({"Authorization": f"Bearer {KEY}"})
+
+
+@cache
+def bomb() -> bytes:
+    return gzip.compress(b" " * (64 << 20))
 
 
 class _Hostile(BaseHTTPRequestHandler):
@@ -33,7 +38,7 @@ class _Hostile(BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", "gzip")
             self.send_header("Connection", "close")
             self.end_headers()
-            self.wfile.write(BOMB)
+            self.wfile.write(bomb())
             return
         if self.path.startswith("/heads/"):
             self._write_without_end(b"HTTP/1.1 200 OK\r\nX-Pad: ")
@@ -128,6 +133,7 @@ def test_an_error_inside_a_stream_is_cleaned_before_it_is_cut(hostile: str) -> N
 
 def test_what_is_packed_is_not_unpacked(hostile: str) -> None:
     """64 kB that would be 64 MiB: no answer that was asked for, and no memory spent on it."""
+    bomb()
     tracemalloc.start()
     try:
         assert probe.get_json(f"{hostile}/packed/v1/models", HEADERS) is None

@@ -29,7 +29,7 @@ from pytest_agentperf.load.hosts import LoadHosts
 from pytest_agentperf.load.parcel import Parcel
 from pytest_agentperf.load.pool import WorkerPool
 from pytest_agentperf.sim.process import SimServer
-from pytest_agentperf.worker import WorkerConfig
+from pytest_agentperf.worker import RequestRules, WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,10 +108,10 @@ class Setup:
             "model": self.server.model,
             "parameters": {},
             "segments": str(self.dataset.folder),
-            "ruleset": DEMO_1,
+            "rules": RequestRules.of(DEMO_1),
             "tokenizer": None,
         }
-        return WorkerConfig(**(fields | changes)).model_dump()
+        return WorkerConfig(**(fields | changes)).to_wire()
 
     def lines(self, *, python: str = sys.executable, more: str = "") -> list[str]:
         return [self.network.line(host, python) + more for host in self.network.hosts]

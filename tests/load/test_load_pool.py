@@ -33,7 +33,7 @@ from pytest_agentperf.load.segment_writer import SegmentWriter
 from pytest_agentperf.load.worker import events_to_wire
 from pytest_agentperf.sim.faults import FaultRates
 from pytest_agentperf.sim.process import SimServer
-from pytest_agentperf.worker import WorkerConfig
+from pytest_agentperf.worker import RequestRules, WorkerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,10 +80,10 @@ def config(server: SimServer, **changes: Any) -> dict[str, Any]:
         "model": server.model,
         "parameters": {},
         "segments": str(demo().folder),
-        "ruleset": DEMO_1,
+        "rules": RequestRules.of(DEMO_1),
         "tokenizer": None,
     }
-    return WorkerConfig(**(fields | changes)).model_dump()
+    return WorkerConfig(**(fields | changes)).to_wire()
 
 
 def spec(n_agents: int, **changes: Any) -> PhaseSpec:
@@ -474,7 +474,7 @@ def test_exact_lengths_that_were_not_recorded_are_told_before_anything_is_sent(
         writer.finish()
     exact = DEMO_1.model_copy(update={"output_length": "exact"})
     with pytest.raises(LoadError, match="trajectory 't1', turn 0: no recorded output length") as caught:
-        WorkerPool(config(server, segments=str(tmp_path), ruleset=exact), workers=1)
+        WorkerPool(config(server, segments=str(tmp_path), rules=RequestRules.of(exact)), workers=1)
     assert "Traceback" not in str(caught.value)
 
 

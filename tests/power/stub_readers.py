@@ -16,13 +16,8 @@ from typing import Any
 
 import stub_libraries
 
-from pytest_agentperf.core.power import (
-    DeviceState,
-    PowerProblem,
-    PowerSeries,
-    PowerSeriesBuilder,
-    PowerSource,
-)
+from pytest_agentperf.core.power import DeviceState, PowerProblem, PowerSource
+from pytest_agentperf.core.power_series import PowerSeries, PowerSeriesBuilder
 
 HOST = socket.gethostname()
 _SCRIPT = Path(__file__).parent / "run_reader.py"

@@ -11,7 +11,7 @@ from http_support import FakeHost, hosts
 from pytest_agentperf.config.power import ExporterPower, Metric, PrometheusPower
 from pytest_agentperf.core.energy import WindowEnergy, integrate
 from pytest_agentperf.core.errors import PowerError
-from pytest_agentperf.core.power import PowerSeriesBuilder
+from pytest_agentperf.core.power_series import PowerSeriesBuilder
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.power.exporter import ExporterReader
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_agentperf.config.power import FilePower, RatedPower
 from pytest_agentperf.core.energy import integrate
 from pytest_agentperf.core.errors import PowerError
-from pytest_agentperf.core.power import PowerSeriesBuilder
+from pytest_agentperf.core.power_series import PowerSeriesBuilder
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.power.file import FileReader
 from pytest_agentperf.power.file_records import NotARecord, detect

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import PowerError
-from pytest_agentperf.core.power import PowerSeriesBuilder
+from pytest_agentperf.core.power_series import PowerSeriesBuilder
 from pytest_agentperf.power.child_process import Collected
 from pytest_agentperf.power.frames import FrameBuffer, FrameWriter, Kind
 from pytest_agentperf.power.process import ProcessSampler, ReaderSpec
@@ -27,7 +27,7 @@ from pytest_agentperf.power.reader import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_agentperf.core.power import PowerSeries
+    from pytest_agentperf.core.power_series import PowerSeries
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stub_readers import true_energy_j
 
 from pytest_agentperf.core.energy import WindowEnergy, integrate
-from pytest_agentperf.core.power import PowerSeriesBuilder
+from pytest_agentperf.core.power_series import PowerSeriesBuilder
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
 from pytest_agentperf.power.schedule import Schedule
 

@@ -14,7 +14,7 @@ from forging import Forgery, failed, findings
 from virtual_system import SHAPES, Watch, demo_set, settings_for
 
 import pytest_agentperf.recheck
-from pytest_agentperf.core import confidence, device_energy, metrics, search
+from pytest_agentperf.core import confidence, device_energy, latency, metrics, search
 from pytest_agentperf.core.gate import GateTarget
 from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
 from pytest_agentperf.rehearsal import rehearsed_run
@@ -180,7 +180,7 @@ def test_a_defect_in_percentiles_is_found(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_defect_in_throughput_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = metrics.tokens_within
+    right = latency.tokens_within
     monkeypatch.setattr(metrics, "tokens_within", lambda *a, **k: right(*a, **k) * 1.01)
     assert {"metrics", "normalisation"} <= failed(rehearsed_bundle(tmp_path / "run")).keys()
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pytest_agentperf.core.energy import integrate
-from pytest_agentperf.core.power import PowerDevice, PowerSeriesBuilder, PowerSource
+from pytest_agentperf.core.power import PowerDevice, PowerSource
+from pytest_agentperf.core.power_series import PowerSeriesBuilder
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
 from pytest_agentperf.power.metering import Metering, Sampled
 from pytest_agentperf.recheck.power import energy_problems, idle_problems

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.cli.power.targets import Target
     from pytest_agentperf.core.ports import PowerSampler
-    from pytest_agentperf.core.power import PowerSeries, PowerSource
+    from pytest_agentperf.core.power import PowerSource
+    from pytest_agentperf.core.power_series import PowerSeries
 
 HELP = "show live power per device until Ctrl-C"
 _REFRESH_S = 0.5

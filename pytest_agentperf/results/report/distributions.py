@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_agentperf.core.metrics import FloatArray, output_speed_tok_s, percentile, ttft_s
+from pytest_agentperf.core.latency import FloatArray, output_speed_tok_s, percentile, ttft_s
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult

@@ -13,8 +13,8 @@ from pytest_agentperf.results.report.distributions import rounded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_agentperf.core.latency import FloatArray
     from pytest_agentperf.core.leaderboard import PhaseResult
-    from pytest_agentperf.core.metrics import FloatArray
     from pytest_agentperf.core.records import RequestColumns
 
 IntArray = npt.NDArray[np.int64]
