@@ -49,7 +49,7 @@ def test_a_budget_ends_the_search_with_what_it_knows(pytester: pytest.Pytester, 
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["*agentperf: INCONCLUSIVE: the budget of 3 s was spent, and 1000000 agents are neither *"]
+        ["*agentperf: INCONCLUSIVE: the budget of 3 s was spent, with 1000000 agents neither reached *"]
     )
     result.stdout.fnmatch_lines(
         ["swift: incomplete: tier1: the budget of 3 s was spent; tier2: the budget of 3 s *"]
