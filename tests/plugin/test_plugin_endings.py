@@ -72,7 +72,7 @@ def test_a_budget_that_is_gone_at_once(pytester: pytest.Pytester, place: Workpla
     result = pytester.runpytest_inprocess("suites/tiny", "--system=box", "--agentperf-budget=1tok", "-q")
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(
-        ["*INCONCLUSIVE: the budget of 1 tokens was spent, and 1 agents are neither*"]
+        ["*INCONCLUSIVE: the budget of 1 tokens was spent, with 1 agent neither reached*"]
     )
     (entry,) = place.leaderboard("box").entries
     assert entry.phases == ()

@@ -164,7 +164,7 @@ def test_each_phase_has_a_line(measured: Measured) -> None:
 
 def test_a_missed_expectation_shows_the_table_and_the_constraint(measured: Measured) -> None:
     expected = tier(measured, "box", "tier2").tier
-    assert f"tier2 ({expected}): 1 agents, expected 3 or more" in measured.output
+    assert f"tier2 ({expected}): 1 agent, expected 3 or more" in measured.output
     assert "binding constraint: output speed (P25), violated at 2 agents" in measured.output
     table = measured.output.partition("AssertionError: tier2 (")[2].partition("assert 1 >= 3")[0]
     rows = [line.split() for line in table.splitlines()]
