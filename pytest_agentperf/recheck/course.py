@@ -239,6 +239,11 @@ class Course:
         return gone or bool(self.phase["kind"] == "accuracy")
 
     @property
+    def broken_off(self) -> bool:
+        """Return whether the phase ended in its window, as its server was gone."""
+        return self.called_off and bool(self.phase["window_close_ns"] == self.phase["end_ns"])
+
+    @property
     def _may_be_under_way(self) -> bool:
         """Return whether the phase ended while answers were still waited for: those have no record."""
         limit_ns, phase = self.rules.drain_max_ns, self.phase
@@ -263,7 +268,7 @@ class Course:
                 "window", self.where, ["it is marked as timed out and did not close when time was up"], ""
             )
             return
-        if self.called_off and phase["window_close_ns"] == phase["end_ns"]:
+        if self.broken_off:
             self._check_broken_off(found)
             return
         if rules.until_certain:

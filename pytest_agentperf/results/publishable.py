@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pytest_agentperf.results.command_hosts import hosts_of
+from pytest_agentperf.results.document_words import document_words
 from pytest_agentperf.results.journal import JOURNAL, chained
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Publishing:
         """`names`: further names of hosts and users, as those of the machine at hand."""
         self._names: dict[str, str] = {}
         self._digests: dict[str, str] = {}
+        self._words = document_words()
         for host in (*_hosts(entry), *names):
             self._host(host)
 
@@ -83,10 +86,14 @@ class Publishing:
     def value(self, value: Any, key: str = "") -> Any:
         """Return plain values without these names, keys of mappings included."""
         if isinstance(value, str):
+            if value in self._words.values.get(key, ()):
+                return value
             return self._digests.get(value) or self.text(value, public=key in _PUBLIC)
         if isinstance(value, dict):
             return {
-                self.text(name): self.value(inner, key if key in _PUBLIC else name)
+                name if name in self._words.fields else self.text(name): self.value(
+                    inner, key if key in _PUBLIC else name
+                )
                 for name, inner in value.items()
             }
         if isinstance(value, list):
@@ -139,6 +146,7 @@ def _hosts(entry: Entry) -> Iterator[str]:
         for url in (*urls, *(url for power in powers for url in power.get("urls", ()))):
             if url:
                 yield urlsplit(url).hostname or ""
+    yield from hosts_of(entry.system)
     yield from _load_hosts(entry)
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from plugin_support import ENGINE, MODEL, Workplace, plain_environment, pytest_command, system_yaml, wait_for
 
+from pytest_agentperf.cli import main
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def test_a_server_that_crashes_once_is_restarted_and_the_probe_repeated(
     assert planted not in result.stdout.str()
 
 
-def test_a_second_crash_at_the_same_number_is_fail(pytester: pytest.Pytester, place: Workplace) -> None:
+def test_a_second_crash_at_the_same_number_is_fail(
+    pytester: pytest.Pytester, place: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     launching_system(place, crash_at=3, crashes=9, restart=True)
     run(pytester, "--agentperf-set=confirm=false").assert_outcomes(passed=1)
     (entry,) = place.leaderboard("box").entries
@@ -123,6 +126,13 @@ def test_a_second_crash_at_the_same_number_is_fail(pytester: pytest.Pytester, pl
         (3, 0, Verdict.INVALID),
         (3, 1, Verdict.FAIL),
     ]
+    # What was under way when the server died has left no record, and is no forgery for that.
+    path = tmp_path / "crashed.tar.gz"
+    assert main(["bundle", str(place.run_folder("box")), "-o", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("stated reasons: server_crashed rests on what the run saw of the server") == 4
 
 
 def test_without_restart_the_run_ends_with_what_it_knows(pytester: pytest.Pytester, place: Workplace) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -17,9 +19,11 @@ from pytest_agentperf.cli import main
 from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.core.checks import ok
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.leaderboard import Leaderboard
 from pytest_agentperf.core.load_report import LoadReport
 from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.results.bundle import make_bundle
+from pytest_agentperf.results.command_hosts import hosts_of
 from pytest_agentperf.results.leaderboard_file import read_leaderboard
 from pytest_agentperf.results.publishable import Publishing
 from pytest_agentperf.sim.process import SimServer
@@ -160,7 +164,7 @@ def test_the_publishable_variant_names_no_host_user_or_path(
 ) -> None:
     whole, path = tmp_path / "whole.tar.gz", tmp_path / "published.tar.gz"
     make_bundle(folder, whole)
-    command = ["bundle", str(folder), "-o", str(path), "--publishable", "--hide", HOST, "--hide", USER]
+    command = ["bundle", str(folder), "-o", str(path), "--publishable", "--hide", USER]
     assert main(command) == 0
     planted = (
         HOST,
@@ -210,3 +214,54 @@ def test_the_publishable_variant_names_no_load_host(folder: Path) -> None:
     assert "load worker 1 on host-" in shown
     assert "on this machine" in shown
     assert "2*popen" in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "hosts"),
+    [
+        ("ssh -tt node17 vllm serve m --port 8000", {"node17"}),
+        ("/usr/bin/ssh -p 2222 -i key -o BatchMode=yes me@gpu.lab vllm serve", {"gpu.lab"}),
+        ("ssh -vttp22 node17 hostname", {"node17"}),
+        ("ssh -J bastion,jump2:22 -o ProxyJump=third node17", {"bastion", "jump2", "third", "node17"}),
+        ("ssh -o 'ProxyCommand=ssh -W node17:22 bastion' node17 serve", {"bastion", "node17"}),
+        ("ssh -L 8000:inner:8000 outer", {"inner", "outer"}),
+        ("bash -c 'cd x && exec ssh -tt node17 serve'", {"node17"}),
+        ("ssh ssh://me@node17:22 ssh node18 serve", {"node17", "node18"}),
+        ("srun --nodes=2 --nodelist=h[01-04],login1 vllm serve", {"h[01-04]", "login1"}),
+        ("srun -w h7 -N 1 vllm serve", {"h7"}),
+        ("mpirun -H h1:8,h2:8 serve", {"h1", "h2"}),
+        ("vllm serve m --host node17 --data-parallel-address head1 --port 8000", {"node17", "head1"}),
+        ("torchrun --nnodes 2 --rdzv_endpoint=head1:29400 --master_addr head2 x.py", {"head1", "head2"}),
+        ("env MASTER_ADDR=head1 VLLM_PORT=5 serve", {"head1"}),
+        ("docker run --network host -w /work image --served-model-name host", set()),
+        ("vllm serve org/m --port 8000 --max-num-seqs 64", set()),
+    ],
+)
+def test_hosts_are_found_in_commands(command: str, hosts: set[str]) -> None:
+    for written in (command, shlex.split(command)):
+        assert set(hosts_of({"launch": {"processes": {"a": {"command": written}}}})) == hosts
+
+
+def test_hosts_are_found_in_environments_and_places_of_readiness() -> None:
+    launch = {
+        "command": ["serve"],
+        "environment": {"MASTER_ADDR": "head1", "NCCL_DEBUG": "info", "ETCD_ENDPOINT": "http://etcd7:2379"},
+        "ready": "http://front9:8000/health",
+    }
+    assert set(hosts_of({"launch": launch})) == {"head1", "etcd7", "front9"}
+
+
+def test_a_host_called_like_a_field_changes_no_field(folder: Path) -> None:
+    """`ssh server …` names the host `server`, and a phase has a field of that name; `ramp` is a kind of phase."""
+
+    written = json.loads((folder / "leaderboard.json").read_bytes())
+    workers = written["entries"][0]["system"]["deployments"]["main"]["serving"]["workers"]
+    workers[0]["command"] = "ssh -tt server ssh ramp serve"
+    board = Leaderboard.model_validate(written)
+    found, _ = Publishing(board.entries[0]).apply({"leaderboard.json": json.dumps(written).encode()})
+    published = json.loads(found["leaderboard.json"])
+    Leaderboard.model_validate(published)
+    entry = published["entries"][0]
+    command = entry["system"]["deployments"]["main"]["serving"]["workers"][0]["command"]
+    assert re.fullmatch(r"ssh -tt host-\d+ ssh host-\d+ serve", command)
+    assert {phase["kind"] for phase in entry["phases"]} >= {"warmup", "ramp"}
