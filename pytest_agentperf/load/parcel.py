@@ -30,11 +30,6 @@ class Parcel:
         self._files = dict(sorted(files.items()))
         self.digest = _digest(self._files)
 
-    @property
-    def size_bytes(self) -> int:
-        """Return how much is to be sent."""
-        return sum(path.stat().st_size for path in self._files.values())
-
     def parts(self) -> Iterator[tuple[str, str, bytes]]:
         """Yield `file` frames; an empty file is one as well."""
         for name, path in self._files.items():
