@@ -2,9 +2,10 @@
 
     python tests/benchmarks/gate_trials.py [--trials 100] [--shapes speed,ttft,cache] [--rulesets ci/1,nightly/1]
 
-Each engine carries about 200 agents; its true capacity is where half of the official phases pass (`--oracle` finds it
-again). A gate is asked about a threshold 5 % below that, which should PASS, and one 5 % above it, which should FAIL.
-Costs are steady-state seconds of the system per trial, ramp-in and drain included, against a full official search.
+Each engine carries about 200 agents; its true capacity is where half of the official phases pass, each with a seed of
+its own, which gives agents other trajectories (`--oracle` finds it again). A gate is asked about a threshold 5 % below
+that, which should PASS, and one 5 % above it, which should FAIL. Costs are steady-state seconds of the system per
+trial, ramp-in and drain included, against a full official search.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from pytest_agentperf.config.run import RunOptions, settle
 from pytest_agentperf.config.suite import Suite
 from pytest_agentperf.config.system import System
 from pytest_agentperf.core.gate import GateTarget
-from pytest_agentperf.oracle import Oracle, Unwatched
+from pytest_agentperf.core.pass_curve import pass_curve
+from pytest_agentperf.core.verdict import Verdict
+from pytest_agentperf.oracle import Unwatched
 from pytest_agentperf.rehearsal import rehearsed_run, tabulated_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_agentperf.config.run import RunSettings
     from pytest_agentperf.rehearsal import Tabulate
 
@@ -142,6 +147,23 @@ def gate(settings: RunSettings, threshold: int, seed: int, tabulate: Tabulate) -
         return Trial(str(result.verdict), len(run.phases), steady_s)
 
 
+def official_verdicts(
+    name: str, numbers: Iterable[int], seeds: int, tabulate: Tabulate
+) -> dict[int, list[bool | None]]:
+    """Return whether official phases at each number of agents passed, one a seed."""
+    settings = settings_for(name, "aa-agentperf/2026-06")
+    rules = settings.ruleset.model_copy(update={"warmup_agents": 0})
+    found: dict[int, list[bool | None]] = {}
+    for n_agents in numbers:
+        for seed in range(seeds):
+            trial = replace(settings, seed=seed, nonce=f"oracle {seed}", ruleset=rules)
+            with rehearsed_run(trial, Unwatched(), tabulate=tabulate) as run:
+                (judged,) = run.run_fixed("all", n_agents).verdicts
+            passed = {Verdict.PASS: True, Verdict.FAIL: False}.get(judged.verdict)
+            found.setdefault(n_agents, []).append(passed)
+    return found
+
+
 def official_search_s(name: str, tabulate: Tabulate, searches: int) -> float:
     """Return the median cost of a full official search, in steady-state seconds."""
     settings = settings_for(name, "aa-agentperf/2026-06")
@@ -168,9 +190,8 @@ def main() -> int:
         tabulate = tabulated_once()
         capacity = SHAPES[name].capacity
         if args.oracle:
-            oracle = Oracle(settings_for(name, "aa-agentperf/2026-06"), "tier1", tabulate=tabulate)
-            about = round(capacity)
-            curve = oracle.curve(range(about - 6, about + 8, 2), args.oracle)
+            numbers = range(round(capacity) - 8, round(capacity) + 9, 4)
+            curve = pass_curve(official_verdicts(name, numbers, args.oracle, tabulate))
             print(f"{name}: {curve.crossing:.1f} agents ({curve.low:.1f} to {curve.high:.1f})", flush=True)
             continue
         official_s = official_search_s(name, tabulate, args.searches) if args.searches else math.nan
