@@ -509,6 +509,14 @@ def test_a_phase_that_was_broken_off_ends_with_a_failure(
     assert {"window", "validity"} & found == (set() if crashed else {"window", "validity"})
 
 
+def test_agents_that_began_late_are_no_contradiction(bundles: Bundles, tmp_path: Path) -> None:
+    """A busy machine starts them a while after the phase: that is not lateness, which is told of later requests."""
+    forgery = Forgery(bundles.measured)
+    for phase in forgery.phase("bisect", 3):
+        phase["start_ns"] -= S // 10
+    assert "lateness" not in failed(forgery.write(tmp_path / "late.tar.gz"))
+
+
 def test_both_sides_know_the_same_reasons() -> None:
     """A reason that the verifier takes for none of the load generator's leads its search astray."""
     assert LOAD_GENERATOR == LOAD_GENERATOR_CODES
