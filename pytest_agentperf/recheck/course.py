@@ -203,7 +203,7 @@ class Course:
                 # How late agents began the load generator does not count: the window waits for the last of them.
                 late += [sent_ns - due_ns] if row != rows[0] else []
                 due_ns = self._next_due_ns(row)
-            if due_ns < close_ns - _SLACK_NS and not self._may_be_under_way:
+            if due_ns < close_ns - _SLACK_NS and not self.may_be_under_way:
                 gone.append(
                     f"agent {agent} sent nothing more from {(close_ns - due_ns) / S:.3f} s before the window closed"
                 )
@@ -227,7 +227,7 @@ class Course:
         if above <= allowed:
             wrong = []
         # More of it than there was would make a phase INVALID that was none.
-        if not self._may_be_under_way and _ns(told or 0.0) > max(late, default=0) + _SLACK_NS:
+        if not self.may_be_under_way and _ns(told or 0.0) > max(late, default=0) + _SLACK_NS:
             wrong.append(
                 f"it is said to be {told:.3f} s at P99, and no request was later than {max(late) / S:.3f} s"
             )
@@ -245,7 +245,7 @@ class Course:
         return self.called_off and bool(self.phase["window_close_ns"] == self.phase["end_ns"])
 
     @property
-    def _may_be_under_way(self) -> bool:
+    def may_be_under_way(self) -> bool:
         """Return whether the phase ended while answers were still waited for: those have no record."""
         limit_ns, phase = self.rules.drain_max_ns, self.phase
         late = limit_ns is not None and bool(phase["end_ns"] >= phase["window_close_ns"] + limit_ns)

@@ -44,10 +44,15 @@ def check_validity(
     recounted: Collection[str],
     where: str,
     found: Findings,
+    *,
+    lateness_seen: bool,
 ) -> None:
-    """Check a phase's reasons for being INVALID in both directions; `recounted`: those that its recounts give."""
+    """Check a phase's reasons for being INVALID in both directions; `recounted`: those that its recounts give.
+
+    `lateness_seen`: every request has a record, so that how late they were sent is in these.
+    """
     codes = {reason["code"] for reason in phase["invalid"]}
-    grounds = _grounds(phase, records, numbers, entry, recounted)
+    grounds = _grounds(phase, records, numbers, entry, recounted, lateness_seen=lateness_seen)
     wrong = [
         f"its own figures make it INVALID ({code}), and it does not say so"
         for code, ground in grounds.items()
@@ -78,6 +83,8 @@ def _grounds(
     numbers: Mapping[str, Any] | None,
     entry: Mapping[str, Any],
     recounted: Collection[str],
+    *,
+    lateness_seen: bool,
 ) -> dict[str, _Ground]:
     rules, load = entry["ruleset"], phase["load"]
     limit_s = rules["client_lag_p99_max_s"]
@@ -91,7 +98,9 @@ def _grounds(
     texts = "recounts of answers whose texts are kept nowhere"
     grounds = {
         "load_generator_saturated": _Ground(
-            saturated, True, None if late else "the load generator's own lag and calibration"
+            saturated,
+            True,
+            None if late and lateness_seen else "the load generator's own lateness, lag and calibration",
         ),
         "load_clock_unsure": _Ground(
             (load["clock_error_s"] or 0.0) > clock_max_s, True, "clock exchanges with its hosts"

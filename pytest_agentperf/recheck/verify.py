@@ -215,7 +215,8 @@ class _Verification:
                 )
                 found.tell("recount", where, wrong, f"{phase['tokens']['status']}, as its figures give it")
             with found.guarded("validity", where):
-                check_validity(phase, records, numbers, entry, recounted, where, found)
+                seen = not course.may_be_under_way
+                check_validity(phase, records, numbers, entry, recounted, where, found, lateness_seen=seen)
             judging.check_verdicts(phase, numbers, entry, crashed, where, found)
             if any(reason["code"] == "server_crashed" for reason in phase["invalid"]):
                 self._crashed.add((phase["deployment"], phase["n_agents"]))

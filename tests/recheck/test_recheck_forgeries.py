@@ -463,7 +463,7 @@ def test_no_reason_without_its_figures_hides_a_fail(bundles: Bundles, tmp_path: 
 @pytest.mark.parametrize(
     ("code", "load", "phase", "word"),
     [
-        ("load_generator_saturated", {"lag_p99_s": 40.0, **UNCALIBRATED}, {}, "own lag"),
+        ("load_generator_saturated", {"lag_p99_s": 40.0, **UNCALIBRATED}, {}, "lateness, lag"),
         ("load_clock_unsure", {"clock_error_s": 40.0}, {}, "clock exchanges"),
         ("calibration_failed", UNCALIBRATED, {}, "a calibration"),
         ("server_not_idle", {}, {"idle_before": "not reached"}, "the server's metrics"),

@@ -107,6 +107,18 @@ def test_phases_that_end_once_verdicts_are_certain_hold(certain_bundle: Path) ->
     assert {"window", "certainty"} <= told.keys()
 
 
+def test_lateness_of_requests_without_records_is_only_stated(certain_bundle: Path, tmp_path: Path) -> None:
+    forgery = Forgery(certain_bundle)
+    phase = next(p for p in forgery.entry["phases"] if p["kind"] == "model")
+    phase["load"]["send_late_p99_s"] = 40.0
+    phase["end_ns"] = phase["window_close_ns"] + 2_000_000_000
+    phase["invalid"] = [{"code": "load_generator_saturated", "what": "late", "remedy": "", "log_tail": []}]
+    told = [
+        one.text for one in findings(forgery.write(tmp_path / "late.tar.gz")) if one.check == "stated reasons"
+    ]
+    assert "load_generator_saturated rests on the load generator's own lateness" in "".join(told)
+
+
 def test_a_gate_holds_and_a_forged_answer_does_not(tmp_path: Path) -> None:
     target = GateTarget(baseline_agents=5, tolerance=0.1, source="a test")
     path = rehearsed_bundle(tmp_path / "run", gate=target, **CERTAIN)
