@@ -33,7 +33,8 @@ class Records:
         for name in COLUMNS:
             column = table[name].to_pylist()
             self.exact[name] = column
-            self.number[name] = np.array([math.nan if v is None else v for v in column], dtype=np.float64)
+            # NaN where there is none.
+            self.number[name] = table[name].to_numpy().astype(np.float64)
         self.text = {name: [None if v is None else str(v) for v in table[name].to_pylist()] for name in TEXTS}
         self.in_window = table["in_window"].to_pylist()
         self.failed = np.array([reason is not None for reason in self.text["failure"]], dtype=bool)

@@ -148,7 +148,8 @@ def _devices(path: Path, open_ns: int, window_s: float) -> dict[str, tuple[Devic
     t_ns = table["t_ns"].to_numpy() - open_ns
     names = np.array(table["device"].to_pylist())
     power_w, counter_j = (
-        np.array([math.nan if v is None else v for v in table[name].to_pylist()], dtype=np.float64)
+        # NaN where there is none.
+        table[name].to_numpy().astype(np.float64)
         for name in ("power_w", "energy_j")
     )
     found: dict[str, tuple[Device | None, Device | None]] = {}

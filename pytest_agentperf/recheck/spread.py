@@ -88,11 +88,12 @@ def _resampled(
 ) -> NDArray[np.float64]:
     """Return the percentile of each of many draws of as many trajectories, with replacement."""
     random = np.random.default_rng(20_260_612)
+    # Every draw counts in a range of its own.
+    first = np.arange(_CHUNK)[:, None] * count
     found = []
     for _ in range(_RESAMPLES // _CHUNK):
         drawn = random.integers(count, size=(_CHUNK, count))
-        times = np.zeros((_CHUNK, count), dtype=np.int32)
-        np.add.at(times, (np.arange(_CHUNK)[:, None], drawn), 1)
+        times = np.bincount((first + drawn).ravel(), minlength=_CHUNK * count).reshape(_CHUNK, count)
         upto = np.cumsum(times[:, members], axis=1, dtype=np.int64)
         found.append(values[(upto >= share * upto[:, -1:]).argmax(axis=1)])
     return np.concatenate(found)

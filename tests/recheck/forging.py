@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -27,9 +28,15 @@ LOCKED = {id_: ruleset.model_dump(mode="json") for id_, ruleset in RULESETS.item
 GIB = 1 << 30
 
 
-def findings(path: Path) -> list[Finding]:
+@cache
+def _findings(path: Path, digest: str) -> tuple[Finding, ...]:
     with Bundle(path, bytes_max=GIB) as bundle:
-        return verify(bundle, locked=LOCKED)
+        return tuple(verify(bundle, locked=LOCKED))
+
+
+def findings(path: Path) -> tuple[Finding, ...]:
+    """Verify a bundle; one that was looked at before is not computed again."""
+    return _findings(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def failed(path: Path) -> dict[str, str]:
