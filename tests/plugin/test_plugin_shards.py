@@ -42,11 +42,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return place
 
 
+def options(name: str) -> tuple[str, ...]:
+    return (
+        "suites/tiny",
+        "-p",
+        "no:cacheprovider",
+        "--agentperf-rehearse",
+        f"--junitxml={name}.xml",
+        f"--agentperf-results={name}",
+    )
+
+
 def rehearse(place: Workplace, name: str, *arguments: str) -> tuple[junitparser.TestSuite, str]:
     """Return the one suite of the run's JUnit file, and what was printed; results are below the name's folder."""
     done = subprocess.run(
-        pytest_command("suites/tiny", "-p", "no:cacheprovider", "--agentperf-rehearse", f"--junitxml={name}.xml",
-                       f"--agentperf-results={name}", *arguments),
+        pytest_command(*options(name), *arguments),
         cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -118,7 +128,9 @@ def test_their_junit_files_become_one_by_junitparser(
     assert merged.time == pytest.approx(sum(cases), abs=0.01)
 
 
-def test_xdist_says_once_what_holds_for_the_whole_file(place: Workplace) -> None:
+def test_xdist_says_once_what_holds_for_the_whole_file(
+    place: Workplace, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spread, printed = rehearse(place, "spread", "-n2", *(f"--system={name}" for name in SYSTEMS))
     assert "2 workers" in printed
     told = whole(spread)
@@ -134,7 +146,10 @@ def test_xdist_says_once_what_holds_for_the_whole_file(place: Workplace) -> None
     assert sorted(case.name for case in spread) == [
         f"test_capacity[{name}-tier{n}]" for name in SYSTEMS for n in (1, 2)
     ]
-    alone, _ = rehearse(place, "alone", *(f"--system={name}" for name in SYSTEMS))
+    monkeypatch.chdir(place.folder)
+    result = pytester.runpytest_inprocess(*options("alone"), *(f"--system={name}" for name in SYSTEMS))
+    result.assert_outcomes(passed=4)
+    alone = suite_of(place.folder / "alone.xml")
     dates = tuple(f"agentperf.{name}.measured_utc" for name in SYSTEMS)
     assert {one for one in told if one[0] not in dates} == {
         one for one in whole(alone) if one[0] not in dates
