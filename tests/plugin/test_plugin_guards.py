@@ -60,23 +60,22 @@ def test_after_a_bug_in_one_tier_the_next_is_measured_and_written(place: Workpla
 
 
 @pytest.mark.parametrize("elsewhere", ["ssh=elsewhere", "popen//via=elsewhere"])
-def test_xdist_workers_on_other_hosts_are_refused(place: Workplace, elsewhere: str) -> None:
+def test_xdist_workers_on_other_hosts_are_refused(
+    pytester: pytest.Pytester, place: Workplace, elsewhere: str
+) -> None:
     """What they measured would be written there, and nobody would find it here."""
-    done = subprocess.run(
-        pytest_command("suites/tiny", "--system=box", f"--tx={elsewhere}", "--dist=load"),
-        cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 4
-    assert f"--tx {elsewhere}: tests that measure run on this machine" in done.stderr
-    assert f"--agentperf-load={elsewhere}" in done.stderr
+    done = pytester.runpytest_inprocess("suites/tiny", "--system=box", f"--tx={elsewhere}", "--dist=load")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    told = done.stderr.str()
+    assert f"--tx {elsewhere}: tests that measure run on this machine" in told
+    assert f"--agentperf-load={elsewhere}" in told
 
 
-def test_xdist_workers_of_this_machine_are_let_be(place: Workplace) -> None:
-    done = subprocess.run(
-        pytest_command("suites/tiny", "--system=box", "--tx=1*popen", "--dist=load", "--collect-only"),
-        cwd=place.folder, env=plain_environment(), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_xdist_workers_of_this_machine_are_let_be(pytester: pytest.Pytester, place: Workplace) -> None:
+    done = pytester.runpytest_inprocess(
+        "suites/tiny", "--system=box", "--tx=1*popen", "--dist=load", "--collect-only"
+    )
+    assert done.ret == 0
 
 
 def test_pytest_exit_is_an_interrupt(

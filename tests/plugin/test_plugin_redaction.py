@@ -68,7 +68,7 @@ def test_an_error_inside_pytest_shows_no_secret(
     monkeypatch.setenv("AGENTPERF_TEST_KEY", KEY)
     place.system("keyed", endpoint={"url": "http://127.0.0.1:9/v1", "api_key_env": "AGENTPERF_TEST_KEY"})
     place.write("conftest.py", BROKEN)
-    done = pytester.runpytest_subprocess("suites/tiny", "--system=keyed", "--junitxml=j.xml", *arguments)
+    done = pytester.runpytest_inprocess("suites/tiny", "--system=keyed", "--junitxml=j.xml", *arguments)
     shown = done.stdout.str() + done.stderr.str()
     assert "INTERNALERROR> " in shown
     assert "cannot go on with ***" in shown

@@ -135,12 +135,25 @@ def test_a_second_rehearsal_gives_the_same_bytes(rehearsed: Rehearsed) -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"AGENTPERF_REHEARSE": "0"}])
-def test_without_the_switch_nothing_is_rehearsed(workplace: Workplace, environment: dict[str, str]) -> None:
-    done = rehearse(workplace, "--system=modelled", "--collect-only", **environment)
-    assert "SIMULATED" not in done.stdout
-    assert "agentperf:" in done.stdout
+def test_without_the_switch_nothing_is_rehearsed(
+    workplace: Workplace,
+    environment: dict[str, str],
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(workplace.folder)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = pytester.runpytest_inprocess("suites/tiny", "--system=modelled", "--collect-only")
+    assert "SIMULATED" not in done.stdout.str()
+    assert "agentperf:" in done.stdout.str()
 
 
-def test_the_ini_key_switches_it_on(workplace: Workplace) -> None:
-    done = rehearse(workplace, "--system=modelled", "--collect-only", "-o", "agentperf_rehearse=1")
-    assert "everything SIMULATED" in done.stdout
+def test_the_ini_key_switches_it_on(
+    workplace: Workplace, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace.folder)
+    done = pytester.runpytest_inprocess(
+        "suites/tiny", "--system=modelled", "--collect-only", "-o", "agentperf_rehearse=1"
+    )
+    assert "everything SIMULATED" in done.stdout.str()
