@@ -168,6 +168,9 @@ class RawServer:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+        # One whose TLS handshake was under way waits for its peer before it closes.
+        for transport in list(getattr(self.loop, "_transports", {}).values()):
+            transport.abort()
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Let the server's thread call something, such as a method of a connection's transport."""
