@@ -1,0 +1,96 @@
+"""How often a gate is right that replays its baseline's trajectories, for an engine whose cache thrashes at its limit.
+
+    python tests/benchmarks/paired_gate_trials.py [--seeds 50] [--repeats 20] [--first 0] [--ruleset nightly/1]
+
+Where the sum of a few contexts decides, the capacity differs from seed to seed by more than a gate's tolerance, so that
+one truth for all seeds says nothing. Here each seed has its own: the most agents that keep the targets over the
+ruleset's whole longest window, by bisection. Gates with that seed are asked about 5 % below it and 5 % above it; from
+one to the next the answers and the jitter differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gate_trials import OFF, SHAPES, gate, settings_for
+
+from pytest_agentperf.oracle import Unwatched
+from pytest_agentperf.rehearsal import rehearsed_run, tabulated_once
+
+if TYPE_CHECKING:
+    from gate_trials import Trial
+
+    from pytest_agentperf.config.run import RunSettings
+    from pytest_agentperf.rehearsal import Tabulate
+
+SHAPE = "cache"
+_STEP = 2
+
+
+def keeps_targets(settings: RunSettings, n_agents: int, seed: int, tabulate: Tabulate) -> bool:
+    """Say whether the percentiles of a whole longest window keep their targets."""
+    rules = settings.ruleset
+    whole = {"min_window_s": rules.window_max_s, "pass_window_min_s": rules.window_max_s, "warmup_agents": 0}
+    trial = replace(settings, seed=seed, nonce=f"truth {seed}", ruleset=rules.model_copy(update=whole))
+    with rehearsed_run(trial, Unwatched(), tabulate=tabulate) as run:
+        (judged,) = run.run_fixed("all", n_agents).verdicts
+    # Where nobody got an answer there is no margin.
+    return all(margin is not None and margin >= 0 for margin in (judged.speed_margin, judged.ttft_margin))
+
+
+def capacity(settings: RunSettings, seed: int, tabulate: Tabulate) -> float:
+    """Return between which numbers of agents the seed's edge lies, to within a step: their middle."""
+    about = round(SHAPES[SHAPE].capacity)
+    low, high = round(about * 0.85), round(about * 1.15)
+    while high - low > _STEP:
+        middle = (low + high) // 2
+        if keeps_targets(settings, middle, seed, tabulate):
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--repeats", type=int, default=20, help="gates per seed and threshold")
+    parser.add_argument("--ruleset", default="nightly/1")
+    args = parser.parse_args()
+    tabulate = tabulated_once()
+    settings = settings_for(SHAPE, args.ruleset)
+    trials: dict[str, list[Trial]] = {"PASS": [], "FAIL": []}
+    for seed in range(args.first, args.first + args.seeds):
+        edge = capacity(settings, seed, tabulate)
+        thresholds = {"PASS": math.floor(edge / (1 + OFF)), "FAIL": math.ceil(edge / (1 - OFF))}
+        for expected, threshold in thresholds.items():
+            found = [
+                gate(settings, threshold, seed, tabulate, nonce=f"paired {seed} {i}")
+                for i in range(args.repeats)
+            ]
+            trials[expected] += found
+            print(
+                f"seed {seed}: {edge:g} agents; {threshold}, should {expected}: "
+                f"{dict(Counter(trial.verdict for trial in found))}",
+                flush=True,
+            )
+    for expected, found in trials.items():
+        print(
+            f"{SHAPE} {args.ruleset}, should {expected}: {dict(Counter(trial.verdict for trial in found))} of "
+            f"{len(found)}; median {statistics.median(trial.steady_s for trial in found):,.0f} s, phases "
+            f"{dict(Counter(trial.phases for trial in found))}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
