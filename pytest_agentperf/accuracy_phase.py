@@ -60,7 +60,7 @@ class AccuracyPhase:
         score: AccuracyScore | None = None
         load: dict[str, Any] = {}
         begun_ns = self._clock.now_ns()
-        idle = "not reached"
+        idle = "not verified"
         deployed.metering.start()
         try:
             pool: LoadPool | None = deployed.workers() if n_agents else None

@@ -177,6 +177,8 @@ class Deployed:
         metering = self.metering
         stop = stop or StopRequest()
         state: Phase | None = None
+        # Unless the workers cannot be had before the server is waited for.
+        idle, idle_span = "not verified", None
         judged = () if warmup else tiers
         early = None
         if judged and rules.error_rate is not None:

@@ -121,7 +121,8 @@ def _grounds(
         "server_not_idle": _Ground(
             phase["idle_before"] == "not reached", True, "what the server's metrics said before the phase"
         ),
-        **{code: _Ground(bool(failed), False, of_server) for code in _GONE},
+        # A load generator that broke down after it left no request that could show it.
+        **{code: _Ground(bool(failed or broke_down), False, of_server) for code in _GONE},
         **{code: _Ground(code in recounted, True, texts) for code in _RECOUNTED},
     }
     if rules["output_length"] == "natural":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from virtual_system import SHAPES, Watch, open_virtual, settings_for, virtual_run
@@ -119,6 +119,23 @@ def test_a_pool_that_lost_a_host_is_calibrated_anew() -> None:
     rig.pool.health["hosts"] = [{"name": "a", **host}]
     rig.phase(2)
     assert len(rig.asked) == before + 1
+
+
+def test_workers_that_cannot_be_had_again_leave_a_phase_invalid_and_the_run_going() -> None:
+    rig = Calibrated()
+    rig.phase(2)
+
+    def no_pool() -> NoReturn:
+        raise LoadError("no load host is left")
+
+    right = rig.deployed._open_pool
+    rig.deployed.drop_pool()
+    rig.deployed._open_pool = no_pool
+    lost = rig.phase(3)
+    assert [reason.code for reason in lost.invalid] == ["load_worker_died"]
+    assert lost.idle_before == "not verified"
+    rig.deployed._open_pool = right
+    assert not rig.phase(3).invalid
 
 
 def test_a_client_that_is_precise_changes_no_verdict() -> None:

@@ -139,6 +139,19 @@ def test_an_honest_run_holds_and_what_cannot_be_seen_is_said(bundle: Path, tmp_p
     assert "as stated" in unseen["marks"]
 
 
+def test_tokens_of_a_load_that_broke_down_in_the_end_are_held_against_no_records(
+    bundle: Path, tmp_path: Path
+) -> None:
+    f = Forgery(bundle)
+    reason = {"code": "load_worker_died", "what": "gone", "remedy": "look", "log_tail": []}
+    for phase in _under_load(f):
+        phase |= {"accuracy": None, "invalid": [reason]}
+    _accuracy(f, status="not measured", reason="gone", alone=None, reference=None, phase=None)
+    f.change_records("accuracy", AGENTS, lambda frame: frame[:0])
+    wrong = failed(f.write(tmp_path / "broken.tar.gz"))
+    assert not {"tokens", "questions", "load", "accuracy", "assignment", "pace"} & set(wrong), wrong
+
+
 # Forgeries of accuracy
 
 
