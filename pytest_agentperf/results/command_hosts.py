@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ _SHORT = frozenset({"-H", "-w"})
 """Of mpirun, pdsh, srun."""
 # With the ranges of Slurm: node[01-04].
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]|\[[\d,-]+\])*")
+_IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?/?|([0-9A-Fa-f.]*(?::[0-9A-Fa-f.]*){2,})")
 _BETWEEN = re.compile(r",(?![^\[]*\])")
 _NO_NAMES = frozenset({"all", "any", "auto", "false", "none", "null", "true"})
 
@@ -93,9 +96,19 @@ def _of_option(letter: str, value: str) -> Iterator[str]:
 
 
 def _named(value: str) -> Iterator[str]:
-    """Yield the hosts of `a,b`, `user@a:22`, `tcp://a:29500` and `a:8`, nothing of paths and other values."""
+    """Yield the hosts of `a,b`, `user@a:22`, `tcp://a:29500` and `[fd00::1]:8`, nothing of paths and other values."""
     for part in _BETWEEN.split(value):
         place = part.rpartition("://")[2].rpartition("@")[2]
+        if (found := _IPV6.fullmatch(place)) is not None:
+            yield from _addresses(found[1] or found[2])
+            continue
         host = re.sub(r":\d+/?$", "", place)
         if _NAME.fullmatch(host) and not host.isdigit() and host.lower() not in _NO_NAMES:
             yield host
+
+
+def _addresses(text: str) -> Iterator[str]:
+    with contextlib.suppress(ValueError):
+        address = ip_address(text)
+        if not (address.is_unspecified or address.is_loopback):
+            yield text

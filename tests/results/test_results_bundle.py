@@ -233,6 +233,11 @@ def test_the_publishable_variant_names_no_load_host(folder: Path) -> None:
         ("vllm serve m --host node17 --data-parallel-address head1 --port 8000", {"node17", "head1"}),
         ("torchrun --nnodes 2 --rdzv_endpoint=head1:29400 --master_addr head2 x.py", {"head1", "head2"}),
         ("env MASTER_ADDR=head1 VLLM_PORT=5 serve", {"head1"}),
+        (
+            "serve --host fd00::1 --dist-init-addr tcp://[fd00::2]:5000 --ray-address=[fd00::3]",
+            {"fd00::1", "fd00::2", "fd00::3"},
+        ),
+        ("serve --host :: --master-addr [::1]:29500 --kv-ip 1:2:3", set()),
         ("docker run --network host -w /work image --served-model-name host", set()),
         ("vllm serve org/m --port 8000 --max-num-seqs 64", set()),
     ],
