@@ -31,7 +31,7 @@ from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResu
 from pytest_agentperf.core.run_state import RunState
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.interruption import BrokenOff, Interrupted, StopRequest
-from pytest_agentperf.opening import NotRunnable, encoded_dataset, open_deployment
+from pytest_agentperf.opening import NotRunnable, encoded_dataset, opener
 from pytest_agentperf.results.accuracy import asked
 from pytest_agentperf.results.tier_result import tier_result
 from pytest_agentperf.software import software_digest, software_versions
@@ -77,7 +77,7 @@ class CapacityRun:
         observer: Observer,
         *,
         clock: BlockingClock | None = None,
-        open_: Opener = open_deployment,
+        open_: Opener | None = None,
         encode: Encoder = encoded_dataset,
         journal: Journal | None = None,
         stop: StopRequest | None = None,
@@ -88,7 +88,7 @@ class CapacityRun:
         self._observer = observer
         self._stop = stop or StopRequest()
         self._clock = clock or RealClock()
-        self._open_deployment = open_
+        self._open_deployment = open_ or opener(settings)
         self._encode_dataset = encode
         self._encoded: Replayable | None = None
         self._open: dict[str, Deployed] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_agentperf.calibration import calibrate
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_agentperf.config.engine import EngineConfig
-    from pytest_agentperf.config.load_spec import LoadSpec
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
     from pytest_agentperf.core.errors import AgentPerfError
@@ -110,15 +109,17 @@ def open_deployment(
     encode: Callable[[], EncodedDataset],
     clock: BlockingClock,
     *,
+    hosts: LoadHosts,
     logs: Callable[[], Path] | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> Deployed:
     """Start or attach to a deployment's server and check it; raises NotRunnable and every AgentPerfError.
 
     `encode` returns the dataset, and is called once the deployment is known to be runnable here: it takes its time.
-    `logs()` returns the folder for the logs of a server that is launched; `on_progress` is told how its start goes.
+    `hosts` generate the load. `logs()` returns the folder for the logs of a server that is launched; `on_progress` is
+    told how its start goes.
     """
-    opening = Opening(name, settings, clock, logs=logs, on_progress=on_progress)
+    opening = Opening(name, settings, clock, hosts=hosts, logs=logs, on_progress=on_progress)
     try:
         deployed = opening.check(encode)
         checks = opening.checks
@@ -132,10 +133,20 @@ def open_deployment(
     return deployed
 
 
-@cache
-def _load_hosts(nonce: str, specs: tuple[LoadSpec, ...], fewer_allowed: bool) -> LoadHosts:
-    """Return the load hosts of a run: one deployment after the other has them, and knows which were lost."""
-    return LoadHosts(specs, fewer_allowed=fewer_allowed)
+def opener(
+    settings: RunSettings,
+    *,
+    logs: Callable[[], Path] | None = None,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> Callable[[str, RunSettings, Callable[[], Any], Any], Deployed]:
+    """Return how a run opens its deployments: they have the same load hosts, and know which of them were lost."""
+    hosts = load_hosts_of(settings, on_progress)
+    return partial(open_deployment, hosts=hosts, logs=logs, on_progress=on_progress)
+
+
+def load_hosts_of(settings: RunSettings, on_wait: Callable[[str], None] = lambda text: None) -> LoadHosts:
+    """Return the load hosts that a run names, this machine if none."""
+    return LoadHosts(settings.load, fewer_allowed=settings.ruleset.fewer_load_hosts, on_wait=on_wait)
 
 
 class Opening:
@@ -147,6 +158,7 @@ class Opening:
         settings: RunSettings,
         clock: BlockingClock,
         *,
+        hosts: LoadHosts,
         logs: Callable[[], Path] | None = None,
         on_progress: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -167,8 +179,7 @@ class Opening:
         self._parameters = settings.suite.request_parameters(self._config.serving.framework)
         self._server = self._make_server(endpoint.url, logs, on_progress)
         self._preflight = Preflight(settings, name, self._model, self._headers, clock)
-        self._hosts = _load_hosts(settings.nonce, settings.load, settings.ruleset.fewer_load_hosts)
-        self._hosts.on_wait = on_progress
+        self._hosts = hosts
         self._metering: Metering | None = None
         self._deployed: Deployed | None = None
 

@@ -18,7 +18,7 @@ from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06, find_ruleset
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.host_checks import check_host
-from pytest_agentperf.opening import NotRunnable, Opening, max_prompt_tokens
+from pytest_agentperf.opening import NotRunnable, Opening, load_hosts_of, max_prompt_tokens
 from pytest_agentperf.results.phase_text import dataset_text
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _settings(args: argparse.Namespace) -> RunSettings:
 
 def _deployment(name: str, settings: RunSettings) -> list[Check]:
     try:
-        opening = Opening(name, settings, RealClock())
+        opening = Opening(name, settings, RealClock(), hosts=load_hosts_of(settings))
     except (NotRunnable, ConfigError) as error:
         return [*_host(), Check(name="endpoint", status="failed", what=str(error))]
     encoded: list[EncodedDataset] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.errors import ConfigError, EndpointError
 from pytest_agentperf.core.noise import DEVIATIONS, LEVEL, Answer, Metric, slope_of, spread_of, tier_noise
 from pytest_agentperf.deploy.lock import SystemLock
-from pytest_agentperf.opening import NotRunnable, open_deployment
+from pytest_agentperf.opening import NotRunnable, opener
 from pytest_agentperf.rehearsal import rehearsed_run
 from pytest_agentperf.results.phase_text import result_text
 from pytest_agentperf.results.tables import number
@@ -197,9 +196,7 @@ def _measure(
 ) -> tuple[list[PhaseResult], PhaseResult]:
     """Return the repeats and the phase with another number of agents; raises EndpointError."""
     display = PhaseDisplay()
-    open_ = partial(
-        open_deployment, logs=lambda: Path("agentperf-noise-logs"), on_progress=display.server_progress
-    )
+    open_ = opener(settings, logs=lambda: Path("agentperf-noise-logs"), on_progress=display.server_progress)
     lock = contextlib.nullcontext() if args.rehearse else SystemLock(settings)
     capacity = (
         rehearsed_run(settings, display) if args.rehearse else CapacityRun(settings, display, open_=open_)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from pytest_agentperf.config.system import (
 )
 from pytest_agentperf.core.errors import ConfigError, LoadError
 from pytest_agentperf.deploy.lock import SystemLock
-from pytest_agentperf.opening import NotRunnable, open_deployment
+from pytest_agentperf.opening import NotRunnable, opener
 from pytest_agentperf.results.phase_text import result_text
 from pytest_agentperf.results.records_file import write_records
 from pytest_agentperf.results.tables import number
@@ -87,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     display = _Display(args.output)
     # A URL alone says nothing of what else runs there; a system is measured by one run at a time.
     lock = contextlib.nullcontext() if args.system is None else SystemLock(settings)
-    open_ = partial(open_deployment, logs=lambda: args.output.parent, on_progress=display.server_progress)
+    open_ = opener(settings, logs=lambda: args.output.parent, on_progress=display.server_progress)
     with lock, CapacityRun(settings, display, open_=open_) as capacity:
         try:
             result = capacity.run_fixed(deployment, args.agents)

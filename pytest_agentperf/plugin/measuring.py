@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ from pytest_agentperf.core.redact import redact
 from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.interruption import StopRequest
-from pytest_agentperf.opening import NotRunnable, open_deployment
+from pytest_agentperf.opening import NotRunnable, opener
 from pytest_agentperf.plugin.redaction import redact_model
 from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.signals import signals_ask
@@ -58,7 +57,7 @@ class Measuring:
         self._folder = session.run_folder(settings)
         self._journal = FileJournal(self._folder / JOURNAL)
         self._stop = StopRequest(tell=self._progress.interrupted, keep=self._keep_broken_off)
-        open_ = partial(open_deployment, logs=self._logs, on_progress=self._progress.server_progress)
+        open_ = opener(settings, logs=self._logs, on_progress=self._progress.server_progress)
         # A rehearsal keeps no journal: whoever misses the rest of it repeats it, to the bit.
         self._run = (
             rehearsed_run(settings, self)

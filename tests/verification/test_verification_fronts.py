@@ -9,6 +9,7 @@ from scripted_stub import Said, running
 from stub_settings import settings_for
 
 from pytest_agentperf.clock import RealClock
+from pytest_agentperf.load.hosts import LoadHosts
 from pytest_agentperf.opening import Opening
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ def stub() -> Iterator[Stub]:
 )
 def test_a_front_is_asked_for_a_short_answer(stub: Stub, status: int, works: bool, refuses: bool) -> None:
     stub.status = status
-    opening = Opening("all", settings_for(stub.url), RealClock())
+    opening = Opening("all", settings_for(stub.url), RealClock(), hosts=LoadHosts())
     assert (opening._still_works(), opening._refuses()) == (works, refuses)
     assert {body["max_tokens"] for body in stub.bodies} == {16}
 
 
 def test_who_gives_no_answer_at_all_has_not_refused() -> None:
     # Beside the load, an answer may take its time; alone, none is a failure.
-    opening = Opening("all", settings_for("http://127.0.0.1:9/v1"), RealClock())
+    opening = Opening("all", settings_for("http://127.0.0.1:9/v1"), RealClock(), hosts=LoadHosts())
     assert (opening._still_works(), opening._refuses()) == (False, False)
