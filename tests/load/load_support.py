@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.records import Answer, RequestKey
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
 from pytest_agentperf.load.loop import Loop
@@ -347,6 +348,26 @@ def connected(
 
 def body(request: RequestKey) -> bytes:
     return json.dumps({"agent": request.agent, "turn": request.turn, "text": "é" * 3_000}).encode()
+
+
+# What a worker tells at the end of a phase.
+HEALTH = {"lag_p50_s": 0.0, "lag_p99_s": 0.001, "lag_max_s": 0.002, "send_late_p99_s": 0.0, "cpu_share": 0.1}
+
+
+def phase_spec(n_agents: int, **changes: Any) -> PhaseSpec:
+    """Return a phase whose agents all begin at once."""
+    fields: dict[str, Any] = {
+        "phase": 1,
+        "attempt": 0,
+        "kind": "fixed",
+        "n_agents": n_agents,
+        "stagger_ns": 0,
+        "seed": 0,
+        "nonce": "n",
+        "trajectories": ("t",),
+        "failure_wait_ns": 0,
+    }
+    return PhaseSpec(**(fields | changes))
 
 
 # Virtual time

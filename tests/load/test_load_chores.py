@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from load_support import HEALTH, phase_spec
 from scripted_place import ScriptedPlace
 from virtual_system import SHAPES, settings_for
 
@@ -13,7 +14,6 @@ from pytest_agentperf.clock import RealClock
 from pytest_agentperf.config.load_spec import parse_load_specs
 from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError
-from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.records import ColumnsBuilder
 from pytest_agentperf.load import pool as pool_module
 from pytest_agentperf.load.host_facts import HostFacts
@@ -27,19 +27,8 @@ if TYPE_CHECKING:
 
     Open = Callable[..., WorkerPool]
 
-HEALTH = {"lag_p50_s": 0.0, "lag_p99_s": 0.001, "lag_max_s": 0.002, "send_late_p99_s": 0.0, "cpu_share": 0.1}
 HOW = {"per_server": 30_000.0, "tokens_per_s": 20.0, "answer_s": 1.0}
-SPEC = PhaseSpec(
-    phase=0,
-    attempt=0,
-    kind="warmup",
-    n_agents=8,
-    stagger_ns=0,
-    seed=0,
-    nonce="n",
-    trajectories=("t",),
-    failure_wait_ns=0,
-)
+SPEC = phase_spec(8, phase=0, kind="warmup")
 
 
 class Scripted:

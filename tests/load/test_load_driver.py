@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from load_support import MS, ScriptedClient
+from load_support import MS, ScriptedClient, phase_spec
 
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
 from pytest_agentperf.core.assignment import assigned_trajectories
@@ -31,15 +31,12 @@ def spec(n_agents: int, **changes: Any) -> PhaseSpec:
     fields: dict[str, Any] = {
         "phase": 4,
         "attempt": 1,
-        "kind": "fixed",
-        "n_agents": n_agents,
         "stagger_ns": 10 * MS,
         "seed": 3,
-        "nonce": "n",
         "trajectories": tuple(DELAYS),
         "failure_wait_ns": 1_000 * MS,
     }
-    return PhaseSpec(**(fields | changes))
+    return phase_spec(n_agents, **(fields | changes))
 
 
 def answer(key: RequestKey) -> tuple[int, dict[str, Any]]:

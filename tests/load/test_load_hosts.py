@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from load_support import MS, NS_PER_S
+from load_support import HEALTH, MS, NS_PER_S, phase_spec
 from scripted_place import ScriptedPlace
 
 from pytest_agentperf import __version__
@@ -14,7 +14,7 @@ from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.config.load_spec import parse_load_specs
 from pytest_agentperf.core.answers_so_far import AnswersSoFar, UnderWay
 from pytest_agentperf.core.errors import LoadError
-from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
+from pytest_agentperf.core.phase import Completion, PhaseEvents
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 from pytest_agentperf.core.redact import bare
 from pytest_agentperf.load import pool as pool_module
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-HEALTH = {"lag_p50_s": 0.0, "lag_p99_s": 0.001, "lag_max_s": 0.002, "send_late_p99_s": 0.0, "cpu_share": 0.1}
 HERE = HostFacts.here()
 AHEAD_NS = 5_000 * NS_PER_S
 
@@ -36,20 +35,6 @@ AHEAD_NS = 5_000 * NS_PER_S
 def facts(name: str, **changes: Any) -> HostFacts:
     fields: dict[str, Any] = {"id": name, "name": name, "cores": 8, "chunks_per_core_s": 1_000.0}
     return HERE._replace(**(fields | changes))
-
-
-def spec(n_agents: int) -> PhaseSpec:
-    return PhaseSpec(
-        phase=1,
-        attempt=0,
-        kind="fixed",
-        n_agents=n_agents,
-        stagger_ns=0,
-        seed=0,
-        nonce="n",
-        trajectories=("t",),
-        failure_wait_ns=0,
-    )
 
 
 class Far:
@@ -132,7 +117,7 @@ def pools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pools]:
 def test_times_of_a_host_are_told_in_ours_and_durations_stay_its_own(pools: Pools) -> None:
     a, b = Far("a"), Far("b", ahead_ns=-3)
     pool = pools.open(pools.hosts("a", "b"), a, b)
-    start_ns = pool.start_phase(spec(4))
+    start_ns = pool.start_phase(phase_spec(4))
     bound_ns = MS * 50
     assert abs(a.phase()[3] - start_ns - AHEAD_NS) < bound_ns
     a.link.say("events", events_to_wire(PhaseEvents(completions=[Completion(0, start_ns + AHEAD_NS)])))
@@ -155,7 +140,7 @@ def test_times_of_a_host_are_told_in_ours_and_durations_stay_its_own(pools: Pool
 def test_looks_are_in_our_time_too(pools: Pools) -> None:
     a = Far("a")
     pool = pools.open(pools.hosts("a"), a)
-    start_ns = pool.start_phase(spec(1))
+    start_ns = pool.start_phase(phase_spec(1))
     one = AnswersSoFar.of(ColumnsBuilder().finish(), [UnderWay(0, 0, start_ns + AHEAD_NS, None)])
     a.link.answer = lambda frame: [("look", one.to_wire())]
     assert abs(int(pool.look().t_sent_ns[0]) - start_ns) < 50 * MS
@@ -164,7 +149,7 @@ def test_looks_are_in_our_time_too(pools: Pools) -> None:
 def test_a_clock_that_jumps_in_a_phase_is_seen_at_its_end(pools: Pools) -> None:
     a = Far("a")
     pool = pools.open(pools.hosts("a"), a)
-    pool.start_phase(spec(1))
+    pool.start_phase(phase_spec(1))
     a.link.clock_ahead_ns += 2 * NS_PER_S
     pool.stop_phase()
     assert 1.9 < pool.describe()["clock_error_s"] < 2.1
@@ -174,7 +159,7 @@ def test_clocks_are_asked_again_while_a_phase_lasts(pools: Pools, monkeypatch: p
     monkeypatch.setattr("pytest_agentperf.load.clocks._EVERY_NS", 0)
     a = Far("a")
     pool = pools.open(pools.hosts("a"), a)
-    pool.start_phase(spec(1))
+    pool.start_phase(phase_spec(1))
     a.link.clock_ahead_ns += NS_PER_S
     for _ in range(20):
         pool.poll(0.0)
@@ -184,14 +169,14 @@ def test_clocks_are_asked_again_while_a_phase_lasts(pools: Pools, monkeypatch: p
 def test_agents_go_where_there_is_capacity(pools: Pools) -> None:
     fast, slow = Far("fast", chunks_per_core_s=3_000.0), Far("slow", chunks_per_core_s=1_000.0)
     pool = pools.open(pools.hosts("fast", "slow"), fast, slow)
-    pool.start_phase(spec(40))
+    pool.start_phase(phase_spec(40))
     assert (len(fast.agents()), len(slow.agents())) == (30, 10)
 
 
 def test_a_host_takes_no_more_than_its_limits_carry(pools: Pools) -> None:
     narrow, wide = Far("narrow", ports=3), Far("wide")
     pool = pools.open(pools.hosts("narrow", "wide"), narrow, wide)
-    pool.start_phase(spec(40))
+    pool.start_phase(phase_spec(40))
     assert (len(narrow.agents()), len(wide.agents())) == (3, 37)
 
 
@@ -287,7 +272,7 @@ def test_a_tokenizer_is_sent_with_all_that_it_is_read_from(
 def test_a_host_that_dies_ends_the_phase_and_is_named(pools: Pools) -> None:
     a, b = Far("a"), Far("b")
     pool = pools.open(pools.hosts("a", "b"), a, b)
-    pool.start_phase(spec(4))
+    pool.start_phase(phase_spec(4))
     b.link.die("Connection reset by peer")
     with pytest.raises(LoadError, match="load worker 1 on b is gone:\nConnection reset") as caught:
         pool.poll(0.0)
@@ -297,7 +282,7 @@ def test_a_host_that_dies_ends_the_phase_and_is_named(pools: Pools) -> None:
 def test_a_host_that_says_nothing_is_named(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = Far("a"), Far("b")
     pool = pools.open(pools.hosts("a", "b"), a, b)
-    pool.start_phase(spec(4))
+    pool.start_phase(phase_spec(4))
     pool._crew.workers[1].heard_ns -= 60 * NS_PER_S
     with pytest.raises(LoadError, match="load worker 1 on b has said nothing for 15 s"):
         pool.poll(0.0)
@@ -309,7 +294,7 @@ def test_a_host_that_does_not_answer_is_named_however_much_others_say(
     monkeypatch.setattr(pool_module, "_LOOK_TIMEOUT_S", 0.3)
     a, b = Far("a"), Far("b")
     pool = pools.open(pools.hosts("a", "b"), a, b)
-    pool.start_phase(spec(4))
+    pool.start_phase(phase_spec(4))
     one = AnswersSoFar.of(ColumnsBuilder().finish(), [])
     a.link.answer = lambda frame: [("look", one.to_wire())]
     over = threading.Event()
@@ -344,7 +329,7 @@ def test_a_new_pool_waits_until_workers_that_were_lost_have_ended(
     monkeypatch.setattr(pool_module, "ALONE_S", 0.4)
     hosts = pools.hosts("a")
     pool = pools.open(hosts, Far("a"))
-    pool.start_phase(spec(1))
+    pool.start_phase(phase_spec(1))
     lose(pool)
     with pytest.raises(LoadError):
         pool.poll(0.0)
@@ -360,7 +345,7 @@ def test_a_run_goes_on_without_a_host_that_was_lost(pools: Pools) -> None:
     pools.open(hosts, Far("a"), Far("b"))
     away = LoadError("no load worker can be started: timed out")
     pool = pools.open(hosts, Far("a"), away)
-    pool.start_phase(spec(3))
+    pool.start_phase(phase_spec(3))
     assert [host.name for host in pool.hosts] == ["a"]
     assert pool.describe()["hosts_lost"] == [{"name": "1*ssh=b", "why": away.what}]
 
@@ -377,7 +362,7 @@ def test_a_run_goes_on_with_what_is_left_of_a_cluster(pools: Pools) -> None:
     pool = pools.open(hosts, cluster())
     assert (pool.workers_for(1), pool.describe()["hosts_lost"]) == (2, [])
     pool = pools.open(hosts, cluster())
-    pool.start_phase(spec(3))
+    pool.start_phase(phase_spec(3))
     assert pool.workers_for(1) == 1
     lost = {"name": "2*ray=auto", "why": "only 1 of 2 load workers started"}
     assert pool.describe()["hosts_lost"] == [lost]
@@ -411,7 +396,7 @@ def test_a_host_that_carries_another_probe_is_waited_for(
     monkeypatch.setattr("pytest_agentperf.load.chores._LOCK_RETRY_S", 0.0)
     a = Far("a", busy=2)
     pool = pools.open(pools.hosts("a"), a)
-    pool.start_phase(spec(1))
+    pool.start_phase(phase_spec(1))
     assert [frame[1] for frame in a.frames if frame[0] == "chore"] == ["lock"] * 3
     assert sum("another run's probe" in text for text in pools.waits) == 1
     pool.stop_phase()
@@ -428,9 +413,9 @@ def test_an_endpoint_out_of_reach_is_told_per_host(pools: Pools) -> None:
 def test_many_workers_report_less_often(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
     a = Far("a")
     pool = pools.open(pools.hosts("a"), a)
-    pool.start_phase(spec(1))
+    pool.start_phase(phase_spec(1))
     assert a.phase()[5] == 100 * MS
     monkeypatch.setattr(pool_module, "_REPORTS_PER_S", 2)
     a.frames.clear()
-    pool.start_phase(spec(1))
+    pool.start_phase(phase_spec(1))
     assert a.phase()[5] == 500 * MS

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from load_support import DEMO_SET, EVENTS, MS, NS_PER_S, WAIT_S, answering, chunked, raw_server, wait_for
+from load_support import (
+    DEMO_SET,
+    EVENTS,
+    MS,
+    NS_PER_S,
+    WAIT_S,
+    answering,
+    chunked,
+    phase_spec,
+    raw_server,
+    wait_for,
+)
 from scripted_place import ScriptedPlace
 
 from pytest_agentperf.clock import monotonic_ns
@@ -87,18 +98,12 @@ def config(server: SimServer, **changes: Any) -> dict[str, Any]:
 
 
 def spec(n_agents: int, **changes: Any) -> PhaseSpec:
-    fields: dict[str, Any] = {
-        "phase": 1,
-        "attempt": 0,
-        "kind": "fixed",
-        "n_agents": n_agents,
+    fields = {
         "stagger_ns": 20 * MS,
-        "seed": 0,
-        "nonce": "n",
         "trajectories": demo().prepared.ids,
         "failure_wait_ns": 50 * MS,
     }
-    return PhaseSpec(**(fields | changes))
+    return phase_spec(n_agents, **(fields | changes))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import execnet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from load_support import MS, WAIT_S, ScriptedClient, run_for, wait_for
+from load_support import MS, WAIT_S, ScriptedClient, phase_spec, run_for, wait_for
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import DatasetError
@@ -35,17 +35,7 @@ if TYPE_CHECKING:
 
     from pytest_agentperf.load.keeping import AnswerKeeper
 
-SPEC = PhaseSpec(
-    phase=2,
-    attempt=1,
-    kind="ramp",
-    n_agents=3,
-    stagger_ns=0,
-    seed=0,
-    nonce="n",
-    trajectories=("a", "b"),
-    failure_wait_ns=MS,
-)
+SPEC = phase_spec(3, phase=2, attempt=1, kind="ramp", trajectories=("a", "b"), failure_wait_ns=MS)
 
 
 class Line:
