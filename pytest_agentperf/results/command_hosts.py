@@ -1,4 +1,4 @@
-"""Which hosts command lines and environments name: destinations of ssh, and what options and variables call a host."""
+"""Which hosts command lines and environments name: where ssh goes, what options call hosts, and what looks like one."""
 
 from __future__ import annotations
 
@@ -14,28 +14,42 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_SSH = frozenset({"ssh", "autossh", "mosh"})
-_SSH_VALUED = "BbcDEeFIiJLlmOopQRSWw"
+_SSH = frozenset({"ssh", "autossh", "mosh", "sftp", "slogin"})
+_SSH_VALUED = "BbcDEeFIiJLlmOoPpQRSWw"
 """Options of ssh that take a value."""
-_SSH_HOSTS = re.compile(r"(?:ProxyJump|HostName|ProxyCommand)[= ]\s*(.+)", re.IGNORECASE)
-_NAMING = r"(?:hosts?|hostname|nodelist|addr|address|master|endpoint|ip)"
-_OPTION = re.compile(rf"--(?:[\w-]+[-_])?{_NAMING}(?:=(.*))?", re.IGNORECASE | re.DOTALL)
-_VARIABLE = re.compile(rf"(?:\w+_)?{_NAMING}", re.IGNORECASE)
+_SSH_HOSTS = re.compile(r"(?:ProxyJump|HostName|HostKeyAlias|ProxyCommand)[= ]\s*(.+)", re.IGNORECASE)
+_SSH_USER = re.compile(r"User[= ]\s*(\S+)", re.IGNORECASE)
+_COPYING = frozenset({"scp", "rsync", "sshfs"})
+_PLACING = frozenset({"srun", "sbatch", "salloc", "pdsh", "clush"})
+"""Those to which `-w` names hosts and `-x` the hosts to spare, both also without a space."""
+_NAMING = r"(?:hosts?|hostname|nodelist|nodes?|peers?|addrs?|address|addresses|master|endpoints?|ip)"
+# Open MPI and MPICH have long options with one dash.
+_OPTION = re.compile(rf"--?(?:[\w-]+[-_])?{_NAMING}(?:=(.*))?", re.IGNORECASE | re.DOTALL)
+_CONTEXT = re.compile(r"--(?:kube-)?context(?:=(.*))?")
+"""Of kubectl, helm and docker: what a cluster is called at home."""
+_PLACED = re.compile(r"(?:-[wx]|--exclude=)(.+)|-[wx]|--exclude")
+_VARIABLE = re.compile(rf"(?:\w+_)?{_NAMING}|no_proxy", re.IGNORECASE)
+_ASSIGNED = re.compile(r"(?:--?[\w-]+=)?(\w+)=(.*)", re.DOTALL)
 _SHORT = frozenset({"-H", "-w"})
 """Of mpirun, pdsh, srun."""
+_IN_JSON = re.compile(r'"(\w+)"\s*:\s*"([^"]*)"')
 # With the ranges of Slurm: node[01-04].
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]|\[[\d,-]+\])*")
+_REST = r"(?:[A-Za-z0-9_.-]|\[[\d,-]+\])*"
+_NAME = re.compile(rf"[A-Za-z0-9]{_REST}")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?/?|([0-9A-Fa-f.]*(?::[0-9A-Fa-f.]*){2,})")
 _BETWEEN = re.compile(r",(?![^\[]*\])")
-_NO_NAMES = frozenset({"all", "any", "auto", "false", "none", "null", "true"})
+_NO_NAMES = frozenset({"all", "any", "auto", "false", "host-gateway", "none", "null", "root", "true"})
+# What tells a host by itself, whatever stands before it. A tag of an image has a port's place, but seldom four digits.
+_WITH_SCHEME = re.compile(r"(?!(?:file|hf|ipc|inproc|s3|gs|unix):)[a-z][a-z0-9+]*://([^/\s]+)")
+_WITH_PORT = re.compile(rf"(?:[\w.+-]+@)?({_NAME.pattern}):(?:\d{{4,5}}|\{{port(?::\w+)?\}})(?:/.*)?")
+_WITH_USER = re.compile(rf"[\w.+-]+@((?!sha\d+:)[A-Za-z]{_REST})(?::.*)?")
 
 
 def hosts_of(value: Any, key: str = "") -> Iterator[str]:
     """Yield what hosts plain values name in all the commands, environments and places of readiness in them."""
     if isinstance(value, dict) and key == "environment":
         for name, inner in value.items():
-            if _VARIABLE.fullmatch(name):
-                yield from _named(str(inner))
+            yield from _of_assignment(name, str(inner))
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from hosts_of(inner, name)
@@ -56,24 +70,46 @@ def _split(command: str) -> list[str]:
 
 
 def _in_words(words: Sequence[str]) -> Iterator[str]:
+    programs = {PurePath(word).name for word in words}
     for place, word in enumerate(words):
         if PurePath(word).name in _SSH:
             yield from _destination(words[place + 1 :])
         elif any(char.isspace() for char in word):
             # A command inside a word, as behind `bash -c`.
             yield from _in_words(_split(word)) if word not in _split(word) else ()
+        elif (assigned := _ASSIGNED.fullmatch(word)) is not None:
+            yield from _of_assignment(assigned[1], assigned[2])
         else:
-            name, _, assigned = word.partition("=")
-            if assigned and _VARIABLE.fullmatch(name):
-                yield from _named(assigned)
+            yield from _told_by_shape(word.partition("=")[2] if word.startswith("-") else word)
+        for name, value in _IN_JSON.findall(word):
+            yield from _of_assignment(name, value)
+        if programs & _COPYING and ":" in word and "://" not in word:
+            yield from _named(word.partition(":")[0])
     for word, following in pairwise([*words, ""]):
-        found = _OPTION.fullmatch(word)
+        found = _OPTION.fullmatch(word) or _CONTEXT.fullmatch(word)
+        if found is None and programs & _PLACING:
+            found = _PLACED.fullmatch(word)
         if found is not None or word in _SHORT:
-            yield from _named(following if found is None or found[1] is None else found[1])
+            value = following if found is None or found[1] is None else found[1]
+            # Docker's NAME:ADDRESS and NAME=ADDRESS.
+            yield from _named(re.sub("[:=]", ",", value, count=1) if word.startswith("--add-host") else value)
+
+
+def _of_assignment(name: str, value: str) -> Iterator[str]:
+    yield from _named(value) if _VARIABLE.fullmatch(name) else _told_by_shape(value)
+
+
+def _told_by_shape(value: str) -> Iterator[str]:
+    """Yield the hosts of `nats://a`, `a:8000/v1` and `user@a:path`, whatever option or variable they are of."""
+    for part in _BETWEEN.split(value):
+        for shape in (_WITH_SCHEME, _WITH_PORT, _WITH_USER):
+            if (found := shape.match(part) if shape is _WITH_SCHEME else shape.fullmatch(part)) is not None:
+                yield from _named(found[1])
+                break
 
 
 def _destination(words: Sequence[str]) -> Iterator[str]:
-    """Yield the hosts of ssh's own words: its options, and the first word that is none."""
+    """Yield the hosts of ssh's own words, and who logs in: its options, and the first word that is none."""
     left = iter(words)
     for word in left:
         if not word.startswith("-") or word == "-":
@@ -87,12 +123,14 @@ def _destination(words: Sequence[str]) -> Iterator[str]:
 
 
 def _of_option(letter: str, value: str) -> Iterator[str]:
-    if letter in "JW":
+    if letter in "JWl":
         yield from _named(value)
     elif letter in "LR":
         yield from (part for part in value.split(":") if not part.isdigit())
     elif letter == "o" and (found := _SSH_HOSTS.match(value)):
         yield from _in_words(_split(found[1])) if " " in found[1] else _named(found[1])
+    elif letter == "o" and (found := _SSH_USER.match(value)):
+        yield from _named(found[1])
 
 
 def _named(value: str) -> Iterator[str]:
@@ -102,8 +140,8 @@ def _named(value: str) -> Iterator[str]:
         if (found := _IPV6.fullmatch(place)) is not None:
             yield from _addresses(found[1] or found[2])
             continue
-        host = re.sub(r":\d+/?$", "", place)
-        if _NAME.fullmatch(host) and not host.isdigit() and host.lower() not in _NO_NAMES:
+        host = re.sub(r":(?:\d+|\{port(?::\w+)?\})/?$", "", place)
+        if _NAME.fullmatch(host) and not re.fullmatch(r"[\d-]+", host) and host.lower() not in _NO_NAMES:
             yield host
 
 

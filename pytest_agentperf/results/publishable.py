@@ -40,9 +40,7 @@ _AT = re.compile(r"[\w.+-]+@[\w.-]+")
 # As texts name the place of a worker that has not told its host yet; what is here has a name of no host.
 _WORKER_ON = re.compile(r"\bload worker \d+ on (?!this machine\b)([^\s,;]+)")
 # Two parts or more: /v1 and /metrics are of an API.
-_PATH = re.compile(
-    r"(?<![\w/.:>])(?:~|\.\.?)?/[\w.@+%~-]+(?:/[\w.@+%~-]*)+|(?<![\w/.:>])[A-Za-z]:\\[^\s'\"]+"
-)
+_PATH = re.compile(r"(?<![\w/.>])(?:~|\.\.?)?/[\w.@+%~-]+(?:/[\w.@+%~-]*)+|(?<![\w/.:>])[A-Za-z]:\\[^\s'\"]+")
 
 
 class Publishing:

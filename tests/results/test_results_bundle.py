@@ -50,7 +50,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> 
             "framework: sim",
             "framework: sim\n      workers:\n      - role: aggregated\n        count: 1\n"
             "        accelerators_each: 1\n"
-            f"        command: serve --model {SECRET_PLACE} --host {HOST} --log {USER}@{HOST}\n",
+            f"        command: serve --model {SECRET_PLACE} --host {HOST} --log {USER}@{HOST} "
+            f"--copy {HOST}:{SECRET_PLACE}\n",
         )
         path.write_text(text, encoding="utf-8")
         done = subprocess.run(
@@ -240,6 +241,30 @@ def test_the_publishable_variant_names_no_load_host(folder: Path) -> None:
         ("serve --host :: --master-addr [::1]:29500 --kv-ip 1:2:3", set()),
         ("docker run --network host -w /work image --served-model-name host", set()),
         ("vllm serve org/m --port 8000 --max-num-seqs 64", set()),
+        ("ssh -l mallory -P tag node17 serve", {"mallory", "node17"}),
+        (
+            "ssh -lroot -o User=mallory -oHostKeyAlias=alias -o ProxyJump=me@jump:22 node17",
+            {"mallory", "alias", "jump", "node17"},
+        ),
+        (
+            "docker run --add-host db7:10.0.0.5 --add-host=db8=fd00::1 image",
+            {"db7", "10.0.0.5", "db8", "fd00::1"},
+        ),
+        ("docker -H ssh://me@node17 run --add-host gate:host-gateway image", {"node17", "gate"}),
+        ("docker run --env=MASTER_ADDR=head1 -v /a:/b -p 8000:8000 redis:7 x@sha256:ab12", {"head1"}),
+        ("kubectl --context lab7 exec pod -- serve --node=h3 --peers a7,b7", {"lab7", "h3", "a7", "b7"}),
+        ("srun -wh[01-04] --exclude=h8 --nodes 2-4 --gres=gpu:8 --time 1:00:00 serve", {"h[01-04]", "h8"}),
+        ("pdsh -w h1,h2 -x h3 serve", {"h1", "h2", "h3"}),
+        ("mpirun -host h1,h2:8 serve", {"h1", "h2"}),
+        ("mpiexec -hosts=h1 serve", {"h1"}),
+        ("ray start --address=head1:6379 --node-ip-address=h1", {"head1", "h1"}),
+        ("rsync -a model node17:weights", {"node17"}),
+        ("rsync -a model rsync://node17/weights", {"node17"}),
+        ("fetch --from me@node17:/srv/weights", {"node17"}),
+        ("router --prefill h1:8001 --decode=h2:{port:decode} --policy random:8", {"h1", "h2"}),
+        ("serve --bus nats://n7 --store s3://bucket/model --model llama3:8b", {"n7"}),
+        ("""serve --kv '{"kv_ip":"head7","kv_port":{port},"role":"both"}'""", {"head7"}),
+        ("env NATS_SERVER=nats://n7:4222 no_proxy=h1,localhost serve", {"n7", "h1", "localhost"}),
     ],
 )
 def test_hosts_are_found_in_commands(command: str, hosts: set[str]) -> None:
@@ -250,10 +275,17 @@ def test_hosts_are_found_in_commands(command: str, hosts: set[str]) -> None:
 def test_hosts_are_found_in_environments_and_places_of_readiness() -> None:
     launch = {
         "command": ["serve"],
-        "environment": {"MASTER_ADDR": "head1", "NCCL_DEBUG": "info", "ETCD_ENDPOINT": "http://etcd7:2379"},
+        "environment": {
+            "MASTER_ADDR": "head1",
+            "NCCL_DEBUG": "info",
+            "ETCD_ENDPOINT": "http://etcd7:2379",
+            "NCCL_COMM_ID": "h5:29500",
+            "NO_PROXY": "h6,h7",
+            "RATIO": "3:1",
+        },
         "ready": "http://front9:8000/health",
     }
-    assert set(hosts_of({"launch": launch})) == {"head1", "etcd7", "front9"}
+    assert set(hosts_of({"launch": launch})) == {"head1", "etcd7", "front9", "h5", "h6", "h7"}
 
 
 def test_a_host_called_like_a_field_changes_no_field(folder: Path) -> None:
