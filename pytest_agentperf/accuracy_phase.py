@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.core.accuracy import UNANSWERED, AccuracyScore
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.leaderboard import PhaseResult
@@ -13,6 +12,7 @@ from pytest_agentperf.core.load_report import LoadReport
 from pytest_agentperf.core.phase import Phase, Stage, StopRule
 from pytest_agentperf.core.phase_status import status_of
 from pytest_agentperf.core.records import RequestColumns
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.questioning import questioner_for

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.latency import output_speed_tok_s, percentile, ttft_s
 from pytest_agentperf.core.phase import PhaseSpec
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.sim.null import Truth
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from time import (
 )
 from typing import TYPE_CHECKING
 
+from pytest_agentperf.core.units import NS_PER_S as NS_PER_S
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
 
 

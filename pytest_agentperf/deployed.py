@@ -20,6 +20,7 @@ from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.server_metrics import summarise
 from pytest_agentperf.core.steady_start import steady_starts
 from pytest_agentperf.core.token_check import TokenVerification
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.interruption import Interrupted, StopRequest, let_end
 from pytest_agentperf.liveness import Liveness, Looks
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.steady_start import TurnLoad
     from pytest_agentperf.power.metering import Metering, Sampled
 
-NS_PER_S = 1_000_000_000
 _POLL_S = 0.1
 # The live percentiles are those of the last answers: all of them would cost more than they tell.
 _SHOWN_ANSWERS = 2_000

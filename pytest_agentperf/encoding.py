@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from typing import TYPE_CHECKING, Self
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.dataset import open_dataset, prepare_dataset
 from pytest_agentperf.dataset.default import make_available
 from pytest_agentperf.dataset.estimate import turn_loads

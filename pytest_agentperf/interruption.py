@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.errors import LoadError
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock, LoadPool
     from pytest_agentperf.core.records import RequestColumns
 
-NS_PER_S = 1_000_000_000
 _POLL_S = 0.1
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.phase import Absence, PhaseEvents
     from pytest_agentperf.core.ports import Server
 
-NS_PER_S = 1_000_000_000
 _ASK_EVERY_NS = 5 * NS_PER_S
 # A network that comes back sooner costs failed requests, which count; nobody can say for how long a longer one lasts.
 _UNREACHABLE_NS = 30 * NS_PER_S

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
-from pytest_agentperf.clock import NS_PER_S
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.address import unreachable
 from pytest_agentperf.load.bodies import BodyBuilder, BodyRules
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts

@@ -46,7 +46,7 @@ COMPOSED = {
 }
 ALLOWED: dict[str, set[str]] = {
     "": set(),
-    "clock": {""},
+    "clock": {"", "core"},
     "software": {""},
     "tls": {"", "core"},
     # Recomputes what the others computed: whatever it shared with them, it could not check.
@@ -174,6 +174,21 @@ def test_core_is_pure() -> None:
 
 def test_only_the_clock_reads_the_clock() -> None:
     assert list(modules_that(lambda path: "time" in imports(path))) == ["pytest_agentperf.clock"]
+
+
+def counts_in_its_own_seconds(path: Path) -> bool:
+    return any(
+        isinstance(node, ast.Name) and node.id == "NS_PER_S" and isinstance(node.ctx, ast.Store)
+        for node in nodes_of(path)
+    )
+
+
+def test_a_second_is_defined_once() -> None:
+    # What verifies bundles shares nothing with what made them.
+    assert set(modules_that(counts_in_its_own_seconds)) == {
+        "pytest_agentperf.core.units",
+        "pytest_agentperf.recheck.numbers",
+    }
 
 
 @pytest.mark.parametrize("name", ["plugin", "plugin.options", "plugin.fixtures", "plugin.hookspecs"])

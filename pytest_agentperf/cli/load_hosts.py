@@ -6,12 +6,12 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.calibration import calibrate
-from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.core.checks import Check, failed, ok, warning
 from pytest_agentperf.core.errors import AgentPerfError, LoadError
 from pytest_agentperf.core.ruleset import DEMO_1
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.hosts import LoadHosts, host_doubts, reach, weight
 from pytest_agentperf.load.pool import WorkerPool

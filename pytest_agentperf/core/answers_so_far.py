@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pytest_agentperf.core.latency import NS_PER_S, FloatArray, output_speed_tok_s, ttft_s
+from pytest_agentperf.core.latency import FloatArray, output_speed_tok_s, ttft_s
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pytest_agentperf.core.units import NS_PER_S
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_agentperf.core.power import PowerCode
 
-NS_PER_S = 1e9
 
 _WRAPS_J = (2**32 / 1e3, 2**32 / 1e6, 2.0**32)
 """Where 32-bit counters of mJ, µJ and J begin again."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
-from pytest_agentperf.core.phase import NS_PER_S, Phase, Stage
+from pytest_agentperf.core.phase import Phase, Stage
 from pytest_agentperf.core.sequential import Look, SequentialRule, decide
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.core.verdict import Decision, Verdict
 
 if TYPE_CHECKING:

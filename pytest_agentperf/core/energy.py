@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_agentperf.core.device_energy import DeviceEnergy, Refused, device_energy
 from pytest_agentperf.core.power import PLAUSIBLE_W, PowerCode
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.power import PowerProblem, Scope
     from pytest_agentperf.core.power_series import PowerSeries
     from pytest_agentperf.core.ruleset import Ruleset
 
-NS_PER_S = 1e9
 _PEAK_STEP_S = 1.0
 _LOST = ("unreachable", "device_lost")
 

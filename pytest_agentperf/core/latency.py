@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_agentperf.core.records import NULL
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-NS_PER_S = 1e9
 
 
 def percentile(values: Sequence[float] | FloatArray, percent: float) -> float:

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from pytest_agentperf.core.latency import (
-    NS_PER_S,
     output_speed_tok_s,
     percentile,
     tokens_within,
@@ -23,6 +22,7 @@ from pytest_agentperf.core.latency import (
     whole_speed_tok_s,
 )
 from pytest_agentperf.core.records import NULL
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

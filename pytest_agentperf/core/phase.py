@@ -14,13 +14,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_agentperf.core.kept import NOTHING_KEPT, KeepRule
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_agentperf.core.ruleset import Ruleset
 
-NS_PER_S = 1_000_000_000
 
 PhaseKind = Literal["warmup", "ramp", "bisect", "confirm", "gate", "model", "fixed", "accuracy"]
 

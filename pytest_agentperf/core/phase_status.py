@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_agentperf.core.latency import percentile
-from pytest_agentperf.core.phase import NS_PER_S, Phase, PhaseKind, PhaseStatus
+from pytest_agentperf.core.phase import Phase, PhaseKind, PhaseStatus
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from pytest_agentperf.core.units import NS_PER_S
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
-NS_PER_S = 1_000_000_000
 
 GAUGES = ("running", "waiting", "kv_usage", "acceptance_rate")
 """`kv_usage` is that of the fullest engine (1 is full), `acceptance_rate` a mean over engines; the others are sums."""

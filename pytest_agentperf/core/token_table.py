@@ -6,6 +6,7 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.steady_start import TurnLoad
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class TokenTable:
         """Return what every turn weighs in a steady state."""
         return {
             trajectory: [
-                TurnLoad(turn.prompt, turn.output, delay_ns / 1e9)
+                TurnLoad(turn.prompt, turn.output, delay_ns / NS_PER_S)
                 for turn, delay_ns in zip(turns, self._tool_delays_ns[trajectory], strict=True)
             ]
             for trajectory, turns in self.turns.items()

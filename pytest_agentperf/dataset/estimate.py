@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf.core.steady_start import TurnLoad
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.trajectory import Trajectory
@@ -34,7 +35,7 @@ def turn_loads(trajectory: Trajectory) -> list[TurnLoad]:
         TurnLoad(
             -(-size // BYTES_PER_TOKEN) if turn.prompt_tokens is None else turn.prompt_tokens,
             turn.output_tokens,
-            turn.tool_delay_ns / 1e9,
+            turn.tool_delay_ns / NS_PER_S,
         )
         for turn, size in zip(turns, sizes, strict=True)
     ]

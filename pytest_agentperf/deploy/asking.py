@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import httpx
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.redact import Masked, printable, redact
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.tls import ssl_context
 
 if TYPE_CHECKING:

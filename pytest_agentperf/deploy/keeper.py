@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
-from pytest_agentperf.clock import NS_PER_S, RealClock, monotonic_ns
+from pytest_agentperf.clock import RealClock, monotonic_ns
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deploy.server_log import ServerLog
 
 REPORT, STOP = b"report\n", b"stop\n"

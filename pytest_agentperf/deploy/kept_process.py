@@ -11,8 +11,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deploy.keeper import REPORT, STOP, Order, Report
 from pytest_agentperf.deploy.server_log import quoted
 

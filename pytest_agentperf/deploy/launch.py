@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.launch import port_names, with_ports
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import SECRET_MIN_CHARS, redact, redactable
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deploy.kept_process import KeptProcess, Start, death
 from pytest_agentperf.deploy.readiness import Readiness
 from pytest_agentperf.deploy.server import AttachedServer

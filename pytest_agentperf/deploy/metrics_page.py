@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.prometheus_text import NotPrometheusText, Sample, parse
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.core.server_metrics import COUNTERS, ServerReading
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deploy.metric_names import (
     ENGINES,
     KNOWN,

@@ -7,9 +7,10 @@ from urllib.parse import urljoin
 
 import httpx
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import EndpointError
 from pytest_agentperf.core.redact import printable, redact
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.tls import ssl_context, tls_remedy
 
 if TYPE_CHECKING:

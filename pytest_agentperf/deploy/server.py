@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deploy.metrics_page import MetricsReader, requests_in_flight
 from pytest_agentperf.deploy.probe import endpoint_state, post
 
@@ -48,7 +49,7 @@ class AttachedServer:
 
     def revive(self, patience_s: float) -> None:
         """Wait for its return; raises EndpointError if it stays away."""
-        deadline_ns = self._clock.now_ns() + round(patience_s * 1e9)
+        deadline_ns = self._clock.now_ns() + round(patience_s * NS_PER_S)
         while self.state() != "alive":
             if self._clock.now_ns() > deadline_ns:
                 raise EndpointError(

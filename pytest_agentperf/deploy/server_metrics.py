@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.server_metrics import ServerSeries, ServerSeriesBuilder
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deploy.metrics_page import MetricsReader, MetricsUnreadable, NoMetrics
 
 if TYPE_CHECKING:

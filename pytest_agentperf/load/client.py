@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.redact import redact
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.address import Addresses
 from pytest_agentperf.load.answer import answer_of
 from pytest_agentperf.load.connection import Connection

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.host_clock import Exchange
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

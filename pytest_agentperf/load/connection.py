@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.loop import READ, WRITE
 
 if TYPE_CHECKING:

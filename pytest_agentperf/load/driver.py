@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from functools import cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,13 +17,12 @@ from pytest_agentperf.core.assignment import assigned_trajectories
 from pytest_agentperf.core.latency import output_speed_tok_s, ttft_s
 from pytest_agentperf.core.phase import Completion, PhaseEvents, PhaseSpec
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestColumns, RequestKey
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_agentperf.core.ports import Cancellable, Clock, InferenceClient, InFlight
-
-NS_PER_S: Final = 1e9
 
 
 class Driver:

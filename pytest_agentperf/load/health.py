@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns, process_cpu_s
+from pytest_agentperf.clock import monotonic_ns, process_cpu_s
 from pytest_agentperf.core.latency import percentile
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

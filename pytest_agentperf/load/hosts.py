@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentperf import __version__
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.checks import Check, failed, warning
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.redact import Masked
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.crew import Host
 from pytest_agentperf.load.gateway_place import GatewayPlace
 from pytest_agentperf.load.host_facts import HostFacts, host_id

@@ -11,7 +11,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.host_facts import HostFacts
 from pytest_agentperf.load.parcel import Shelf
 

@@ -7,7 +7,7 @@ import gc
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import KeptAnswer
@@ -15,6 +15,7 @@ from pytest_agentperf.core.load_report import LostLoadHost
 from pytest_agentperf.core.phase import PhaseEvents
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.sharding import shards
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.chores import Chores
 from pytest_agentperf.load.clocks import Clocks
 from pytest_agentperf.load.crew import Crew

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pytest_agentperf.load.connection import Connection

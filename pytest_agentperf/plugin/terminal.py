@@ -7,9 +7,10 @@ import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.leaderboard import merge_entries
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.results.phase_text import dataset_text, result_text, status_text
 from pytest_agentperf.results.power_text import power_lines
 from pytest_agentperf.results.tables import notes, summary_table

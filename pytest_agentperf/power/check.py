@@ -12,6 +12,7 @@ from pytest_agentperf.core.energy import WindowEnergy, integrate
 from pytest_agentperf.core.errors import PowerError
 from pytest_agentperf.core.phase_power import throttled
 from pytest_agentperf.core.power import DeviceState, PowerSource
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,7 +149,7 @@ def _devices(series: PowerSeries, source: PowerSource) -> Iterable[CheckedDevice
         if np.isfinite(power_w).any():
             mean_w = float(np.nanmean(power_w))
         elif counted.sum() >= 2:
-            t_s = series.t_ns[rows][counted] / 1e9
+            t_s = series.t_ns[rows][counted] / NS_PER_S
             mean_w = float((energy_j[counted][-1] - energy_j[counted][0]) / (t_s[-1] - t_s[0]))
         yield CheckedDevice(
             device=device.id,

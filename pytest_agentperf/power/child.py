@@ -14,8 +14,9 @@ from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import PowerError
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.power.frames import FrameWriter, Kind
 from pytest_agentperf.power.schedule import Schedule
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pytest_agentperf.clock import monotonic_ns, wall_clock_offset_ns
 from pytest_agentperf.core.errors import PowerError
 from pytest_agentperf.core.power import PowerSource
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.power.file_records import RECORD_CHARS_MAX, Format, NotARecord, Records, detect
 from pytest_agentperf.power.problem_log import ProblemLog
 from pytest_agentperf.power.reader import Reading
@@ -101,7 +102,7 @@ class FileReader:
         if data:
             self._grown_ns = now_ns
         elif (
-            silent_s := (now_ns - self._grown_ns) / 1e9
+            silent_s := (now_ns - self._grown_ns) / NS_PER_S
         ) > 1 + _SILENT_PERIODS * self._config.update_period_s:
             text = f"{self._config.path} has not grown for {silent_s:.0f} s: does its tool still run?"
             self._problems.add("no_readings", None, text)
@@ -173,9 +174,9 @@ class FileReader:
         if isinstance(parsed, str):
             self._problems.add("no_readings", None, f"{self._config.path}: {parsed}")
             return
-        t_ns = round(parsed.unix_s * 1e9) - self._offset_ns
-        if t_ns > now_ns + _FUTURE_S * 1e9:
-            ahead_s = (t_ns - now_ns) / 1e9
+        t_ns = round(parsed.unix_s * NS_PER_S) - self._offset_ns
+        if t_ns > now_ns + _FUTURE_S * NS_PER_S:
+            ahead_s = (t_ns - now_ns) / NS_PER_S
             ahead = f"record {self._record} is {ahead_s:,.0f} s in the future"
             text = f"{self._config.path}: {ahead}: are its clock and its zone right?"
             self._problems.add("units", None, text)

@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-NS_PER_S = 1e9
+from pytest_agentperf.core.units import NS_PER_S
+
 _CHANGES_MIN = 3
 _DUE_SHARE = 0.9
 _STILL_PERIODS = 10

@@ -9,7 +9,8 @@ from urllib.parse import quote, urlsplit
 
 import httptools
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     import ssl

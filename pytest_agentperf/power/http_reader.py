@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_agentperf.clock import RealClock
 from pytest_agentperf.core.errors import PowerError
 from pytest_agentperf.core.power import PowerSource, Scope
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.power.freshness import Changes, Freshness
 from pytest_agentperf.power.http_hosts import Fetched, HttpHosts, host_of, wait_s
 from pytest_agentperf.power.problem_log import ProblemLog
@@ -209,7 +210,7 @@ class HttpReader:
         assert self._hosts is not None
         changes = {url: Changes() for url in self._devices}
         step_s = min(self._interval_s, _WATCH_STEP_MAX_S)
-        end_ns = self._clock.now_ns() + self._watch_s * 1e9
+        end_ns = self._clock.now_ns() + self._watch_s * NS_PER_S
         while not all(seen.enough for seen in changes.values()) and self._clock.now_ns() < end_ns:
             for fetched in self._hosts.fetch(step_s):
                 rows = self._rows(fetched)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentperf.clock import NS_PER_S, RealClock
+from pytest_agentperf.clock import RealClock
 from pytest_agentperf.core.errors import PowerError
 from pytest_agentperf.core.power import PowerSource
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.power.local_devices import PLAUSIBLE_W, Notes, host_name
 from pytest_agentperf.power.nvml_devices import (
     Gpu,

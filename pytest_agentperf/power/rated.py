@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.power import PowerDevice, PowerSource
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.power.reader import Reading
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class RatedReader:
     def read(self) -> Iterator[Reading]:
         """Return energy, since power that never changes is rightly refused where it is measured."""
         t_ns = monotonic_ns()
-        energy_j = self._watts_each * (t_ns - self._open_ns) / 1e9
+        energy_j = self._watts_each * (t_ns - self._open_ns) / NS_PER_S
         return (Reading(t_ns, device, energy_j=energy_j) for device in self._devices)
 
     def states(self) -> Sequence[DeviceState]:

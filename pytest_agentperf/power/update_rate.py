@@ -6,13 +6,14 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_agentperf.core.units import NS_PER_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_agentperf.core.ports import BlockingClock
     from pytest_agentperf.power.local_devices import Notes
 
-NS_PER_S = 1e9
 WATCH_S = 1.2
 ASSUMED_S = 0.1
 """No vendor documents how often instant power changes; it is the default pace of sampling."""

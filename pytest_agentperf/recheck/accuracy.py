@@ -12,6 +12,7 @@ from pytest_agentperf.recheck.chance import (
     reference_drop_problems,
 )
 from pytest_agentperf.recheck.findings import differs
+from pytest_agentperf.recheck.numbers import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +160,7 @@ def check_asking(phase: Phase, entry: Mapping[str, Any], where: str, found: Find
     wrong += [f"{code} is no reason that it can have" for code in sorted(codes - _CODES)]
     wrong += differs("timed_out", phase["timed_out"], _UNFINISHED in codes)
     limit_s = entry["ruleset"]["accuracy_max_s"]
-    if _UNFINISHED in codes and phase["end_ns"] - phase["start_ns"] < limit_s * 1e9:
+    if _UNFINISHED in codes and phase["end_ns"] - phase["start_ns"] < limit_s * NS_PER_S:
         wrong.append(f"it was given up for its time before its {limit_s:g} s were up")
     marked = "none are marked"
     if phase["accuracy"] is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pytest_agentperf.recheck.numbers import Records, S
+from pytest_agentperf.recheck.numbers import NS_PER_S, Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ def rules_of(ruleset: Mapping[str, Any], kind: str, n_agents: int) -> Rules:
 
 
 def _ns(seconds: float) -> int:
-    return round(seconds * S)
+    return round(seconds * NS_PER_S)
 
 
 def _fields(*values: object) -> bytes:
@@ -201,7 +201,7 @@ class Course:
                 sends += 1
                 if sent_ns < due_ns - 1_000:
                     early.append(
-                        f"{self._name(row)} was sent {(due_ns - sent_ns) / S:.3f} s before it was due"
+                        f"{self._name(row)} was sent {(due_ns - sent_ns) / NS_PER_S:.3f} s before it was due"
                     )
                 # How late agents began the load generator does not count: the window waits for the last of them.
                 late += [sent_ns - due_ns] if row != rows[0] else []
@@ -210,7 +210,8 @@ class Course:
             unseen_ns = max(unseen_ns, self.phase["end_ns"] - due_ns)
             if due_ns < close_ns - _STALL_NS and not self.may_be_under_way:
                 gone.append(
-                    f"agent {agent} sent nothing more from {(close_ns - due_ns) / S:.3f} s before the window closed"
+                    f"agent {agent} sent nothing more from {(close_ns - due_ns) / NS_PER_S:.3f} s "
+                    "before the window closed"
                 )
         found.tell(
             "pace", self.where, early, f"{sends:,} requests, none before it was due (stagger, tool delays)"
@@ -224,18 +225,19 @@ class Course:
         limit_ns = _ns(told or 0.0) + _SLACK_NS
         above = sum(one > limit_ns for one in late)
         wrong = [
-            f"{above} of {len(late)} requests were sent more than {limit_ns / S:.3f} s after they were due"
+            f"{above} of {len(late)} requests were sent more than {limit_ns / NS_PER_S:.3f} s after they were due"
         ]
         # What is told is the P99 of the worst worker, and each has one percent above its own.
         allowed = _LATE_SHARE * len(late) + (self.phase["load"].get("workers") or 1)
-        p99 = float(np.percentile(late, 99)) / S if late else 0.0
+        p99 = float(np.percentile(late, 99)) / NS_PER_S if late else 0.0
         if above <= allowed:
             wrong = []
         # More of it than there was would make a phase INVALID that was none.
         most_ns = max([*late, unseen_ns])
         if not self.may_be_under_way and _ns(told or 0.0) > most_ns + _SLACK_NS:
             wrong.append(
-                f"it is said to be {told:.3f} s at P99, and no request can have been later than {most_ns / S:.3f} s"
+                f"it is said to be {told:.3f} s at P99, "
+                f"and no request can have been later than {most_ns / NS_PER_S:.3f} s"
             )
         found.tell("lateness", self.where, wrong, f"P99 {p99 * 1e3:.1f} ms")
 
@@ -297,24 +299,27 @@ class Course:
         opens_ns = max(first) + rules.settle_ns
         if not -1_000 <= opens_ns - opened <= _STALL_NS:
             wrong.append(
-                f"it opened {(opened - max(first)) / S:.3f} s after the last agent became active, "
-                f"{rules.settle_ns / S:g} s are the rule"
+                f"it opened {(opened - max(first)) / NS_PER_S:.3f} s after the last agent became active, "
+                f"{rules.settle_ns / NS_PER_S:g} s are the rule"
             )
         closes_ns = self.closes_ns(opened)
         if phase["timed_out"]:
             if closes_ns is not None and closes_ns < deadline_ns:
                 wrong.append(
-                    f"all end conditions held {(deadline_ns - closes_ns) / S:.3f} s before time was up"
+                    f"all end conditions held {(deadline_ns - closes_ns) / NS_PER_S:.3f} s before time was up"
                 )
         elif closes_ns is None:
             wrong.append(f"it closed, and its end conditions never held: {self._short()}")
         elif closed != closes_ns:
             wrong.append(
-                f"it closed {abs(closed - closes_ns) / S:.3f} s {'before' if closed < closes_ns else 'after'} "
+                f"it closed {abs(closed - closes_ns) / NS_PER_S:.3f} s {'before' if closed < closes_ns else 'after'} "
                 "all end conditions held"
             )
         found.tell(
-            "window", self.where, wrong, f"{(closed - opened) / S:.3f} s, opened and closed by the rules"
+            "window",
+            self.where,
+            wrong,
+            f"{(closed - opened) / NS_PER_S:.3f} s, opened and closed by the rules",
         )
 
     def _check_broken_off(self, found: Findings) -> None:

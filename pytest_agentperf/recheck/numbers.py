@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-S = 1_000_000_000
+NS_PER_S = 1_000_000_000
 COLUMNS = (
     "phase", "attempt", "agent", "ordinal", "turn", "t_sent_ns", "t_first_ns", "t_last_ns", "t_end_ns",
     "prompt_tokens", "cached_tokens", "output_tokens", "first_chunk_tokens", "prefix_head",
@@ -46,7 +46,7 @@ class Records:
         """Return differences of two times in seconds, subtracted as integers; NaN where one is missing."""
         return np.array(
             [
-                math.nan if a is None or b is None else (a - b) / S
+                math.nan if a is None or b is None else (a - b) / NS_PER_S
                 for a, b in zip(self.exact[later], self.exact[earlier], strict=True)
             ]
         )
@@ -83,7 +83,7 @@ def phase_metrics(
     with np.errstate(all="ignore"):
         over_all = np.where(bad, 0.0, n / whole)
     has_speed = counted & has_speed
-    window_s = (close_ns - open_ns) / S
+    window_s = (close_ns - open_ns) / NS_PER_S
     told = Counter(reason for reason, x in zip(records.text["failure"], counted, strict=True) if x and reason)
     sources = Counter(
         source for source, x in zip(records.text["first_chunk_source"], counted, strict=True) if x and source

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pytest_agentperf.recheck.findings import differs
-from pytest_agentperf.recheck.numbers import S
+from pytest_agentperf.recheck.numbers import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def energy_problems(
         return wrong, f"no valid power, as it says: {told['invalid_reason']}"
     if path is None:
         return ["an energy is published, and there are no readings"], ""
-    window_s = (phase["window_close_ns"] - phase["window_open_ns"]) / S
+    window_s = (phase["window_close_ns"] - phase["window_open_ns"]) / NS_PER_S
     read = _devices(path, phase["window_open_ns"], window_s)
     wrong = differs("the number of devices", len(read), devices) + differs(
         "devices", told["devices"], len(read)
@@ -125,7 +125,7 @@ def idle_problems(
     wrong = []
     if span[1] > phase["start_ns"] or (earlier_ns is not None and span[0] < earlier_ns):
         wrong.append("its time is not between the phase before and this one")
-    lasted_s = (span[1] - span[0]) / S
+    lasted_s = (span[1] - span[0]) / NS_PER_S
     if lasted_s <= 0 or lasted_s < rules["idle_pause_s"] * 0.999:
         return [*wrong, f"it is of {lasted_s:.3g} s, the pause is {rules['idle_pause_s']:g} s"], ""
     if phase["idle_before"] == "not reached":
@@ -170,7 +170,7 @@ def _by_counter(t_ns: NDArray[np.int64], counter_j: NDArray[np.float64]) -> Devi
     for i in np.flatnonzero(steps < 0).tolist():
         again = next((bits for bits in _COUNTER_BITS_J if counter_j[i] <= bits), math.inf)
         steps[i] += again
-    return Device(t_ns / S, np.concatenate(([0.0], np.cumsum(steps))), "energy counter", t_ns)
+    return Device(t_ns / NS_PER_S, np.concatenate(([0.0], np.cumsum(steps))), "energy counter", t_ns)
 
 
 def _by_power(t_ns: NDArray[np.int64], power_w: NDArray[np.float64], window_s: float) -> Device | None:
@@ -178,7 +178,7 @@ def _by_power(t_ns: NDArray[np.int64], power_w: NDArray[np.float64], window_s: f
     t_ns, power_w = t_ns[known], power_w[known]
     if len(t_ns) < 2 or t_ns[-1] <= t_ns[0]:
         return None
-    t_s = t_ns / S
+    t_s = t_ns / NS_PER_S
     # Power is a line between readings, so its energy is exact at points only: both ends of the window become some.
     edges = [edge for edge in (0.0, window_s) if t_s[0] < edge < t_s[-1]]
     at = np.union1d(t_s, edges)
@@ -189,7 +189,7 @@ def _by_power(t_ns: NDArray[np.int64], power_w: NDArray[np.float64], window_s: f
 
 def _coverage(read_ns: NDArray[np.int64], window_ns: int, gap_s: float) -> float:
     """Return the share of the window without what lies in too long a gap, or before and after all readings."""
-    inner = [(a, b) for a, b in pairwise(read_ns.tolist()) if (b - a) / S > gap_s]
+    inner = [(a, b) for a, b in pairwise(read_ns.tolist()) if (b - a) / NS_PER_S > gap_s]
     outside = [(-math.inf, int(read_ns[0])), (int(read_ns[-1]), math.inf)]
     missing = sum(max(0, min(b, window_ns) - max(a, 0)) for a, b in [*inner, *outside])
     return max(0.0, 1 - float(missing) / window_ns)

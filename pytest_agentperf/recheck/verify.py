@@ -13,7 +13,7 @@ from pytest_agentperf.recheck.accuracy import check_accuracy, check_asking, chec
 from pytest_agentperf.recheck.buckets import breakdown_problems
 from pytest_agentperf.recheck.course import Assignment, Course, rules_of
 from pytest_agentperf.recheck.findings import Finding, Findings, differs, same
-from pytest_agentperf.recheck.numbers import Records, phase_metrics
+from pytest_agentperf.recheck.numbers import NS_PER_S, Records, phase_metrics
 from pytest_agentperf.recheck.power import energy_problems, idle_problems
 from pytest_agentperf.recheck.recount import recount_problems
 from pytest_agentperf.recheck.spread import confidence_problems, interval_problems
@@ -372,7 +372,7 @@ class _Verification:
             at_open, at_close = np.interp(ends, t_ns, values)
             return float(at_close - at_open)
 
-        window_s = (phase["window_close_ns"] - phase["window_open_ns"]) / 1e9
+        window_s = (phase["window_close_ns"] - phase["window_open_ns"]) / NS_PER_S
         wrong = []
         for figure, part, whole in (
             ("cache_hit_share", "cache_hits", "cache_queries"),

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.counts import agents_count
 from pytest_agentperf.core.phase import Stage
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.results.tables import number
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.leaderboard import PhaseResult
     from pytest_agentperf.core.phase import PhaseStatus
     from pytest_agentperf.core.server_metrics import ServerSummary
-
-NS_PER_S = 1e9
 
 
 def dataset_text(done: int, total: int) -> str:

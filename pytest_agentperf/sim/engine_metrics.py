@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_agentperf.core.server_metrics import ServerReading, ServerSeries, ServerSeriesBuilder
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.ports import Cancellable, Clock
@@ -15,7 +16,7 @@ class EngineMetrics:
     """Reads what the simulated server shows on its page, without the page."""
 
     def __init__(self, client: EngineClient, clock: Clock, *, interval_s: float = 1.0) -> None:
-        self._interval_ns = round(interval_s * 1e9)
+        self._interval_ns = round(interval_s * NS_PER_S)
         self._client = client
         self._clock = clock
         self._builder = ServerSeriesBuilder()

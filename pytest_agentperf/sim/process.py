@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.sim.server import DEFAULT_MODEL
 
 if TYPE_CHECKING:

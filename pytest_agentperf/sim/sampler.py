@@ -8,13 +8,12 @@ import numpy as np
 
 from pytest_agentperf.core.power import PowerDevice, PowerSource
 from pytest_agentperf.core.power_series import PowerSeries
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pytest_agentperf.core.ports import Cancellable
     from pytest_agentperf.sim.clock import VirtualClock
     from pytest_agentperf.sim.engine import Engine
-
-NS_PER_S = 1_000_000_000
 
 
 class EngineSampler:

@@ -7,6 +7,7 @@ import hmac
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.clock import AsyncioClock, unix_time_s
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.sim.answer import AnswerModel
 from pytest_agentperf.sim.api import ApiError, bad_request, parse_chat
 from pytest_agentperf.sim.engine import Engine
@@ -228,11 +229,11 @@ class SimApp:
         stream = chat.stream
         opening = b""
         if chat.last_ns is None:
-            self._latencies.ttft.observe((event.time_ns - chat.sent_ns) / 1e9)
+            self._latencies.ttft.observe((event.time_ns - chat.sent_ns) / NS_PER_S)
             if chat.request.stream:
                 opening = chat.exchange.stream_head() + stream.role_chunk()
         else:
-            self._latencies.itl.observe((event.time_ns - chat.last_ns) / 1e9)
+            self._latencies.itl.observe((event.time_ns - chat.last_ns) / NS_PER_S)
         chat.last_ns = event.time_ns
         if chat.request.stream:
             data = opening + stream.token_chunk(event.amount)
@@ -256,7 +257,7 @@ class SimApp:
 
     def _finish(self, chat: _Chat, event: EngineEvent) -> None:
         del self._chats[event.request_id]
-        self._latencies.e2e.observe((event.time_ns - chat.sent_ns) / 1e9)
+        self._latencies.e2e.observe((event.time_ns - chat.sent_ns) / NS_PER_S)
         self._latencies.success[chat.answer.finish_reason] += 1
         if not chat.request.stream:
             chat.exchange.respond_json(200, chat.stream.completion())

@@ -38,11 +38,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from simulated_workers import REMOTE, SimulatedPlace
 
-from pytest_agentperf.clock import NS_PER_S, RealClock, monotonic_ns, process_cpu_s
+from pytest_agentperf.clock import RealClock, monotonic_ns, process_cpu_s
 from pytest_agentperf.config.load_spec import parse_load_specs
 from pytest_agentperf.core.phase import Phase, PhaseSpec, PhaseStatus, Stage, StopRule
 from pytest_agentperf.core.records import RequestColumns
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deployed import Deployed
 from pytest_agentperf.interruption import StopRequest
 from pytest_agentperf.load import pool as pool_module

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.records import Answer, ColumnsBuilder
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06
 from pytest_agentperf.core.trajectory import Trajectory, Turn
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.dataset import DatasetMetadata, write_dataset
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load import client as client_module

@@ -31,6 +31,7 @@ from pytest_agentperf.config.load_spec import parse_load_specs
 from pytest_agentperf.core.latency import output_speed_tok_s, ttft_s
 from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.ruleset import DEMO_1
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.hosts import LoadHosts
 from pytest_agentperf.load.pool import WorkerPool
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 ENGINE = EngineConfig(
     step_base_ms=2.0, step_per_sequence_ms=0.2, output_tokens_median=20, output_tokens_p95=40
 )
-NS_PER_S = 1_000_000_000
 RAY_PORT = 6399
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from pytest_agentperf.calibration import Compared, Share, _calibration, _compare, _groups, calibrate
 from pytest_agentperf.cli import main
-from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.config.bundled import find_dataset
 from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 from pytest_agentperf.core.ruleset import DEMO_1
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.dataset import open_dataset
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.host_facts import host_id

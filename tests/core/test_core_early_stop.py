@@ -9,9 +9,10 @@ import pytest
 
 from pytest_agentperf.core.answers_so_far import AnswersSoFar
 from pytest_agentperf.core.early_stop import EarlyStop
-from pytest_agentperf.core.phase import NS_PER_S, Completion, Phase, PhaseEvents, Stage, StopRule
+from pytest_agentperf.core.phase import Completion, Phase, PhaseEvents, Stage, StopRule
 from pytest_agentperf.core.ruleset import CI_1
 from pytest_agentperf.core.slo import SloTier
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.core.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from virtual_system import DEMO_SET, SHAPES, Watch, demo_set, open_virtual, settings_for
 
 from pytest_agentperf.capacity import CapacityRun
-from pytest_agentperf.clock import NS_PER_S
 from pytest_agentperf.core.errors import DatasetError, LoadError
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.dataset import DatasetStore
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.segment_writer import SegmentWriter

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from network import CONTROLLER, Network, why_not
 
-from pytest_agentperf.clock import NS_PER_S, monotonic_ns
+from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.config.bundled import DATASETS
 from pytest_agentperf.config.engine import EngineConfig
 from pytest_agentperf.config.load_spec import parse_load_specs
 from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.ruleset import DEMO_1
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load import hosts as hosts_module
 from pytest_agentperf.load import pool as pool_module

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pytest_agentperf.clock import monotonic_ns
 from pytest_agentperf.core.phase import PhaseSpec
 from pytest_agentperf.core.records import Answer, RequestKey
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.client import HttpClient, Target, Timeouts
 from pytest_agentperf.load.loop import Loop
 from pytest_agentperf.load.segment_writer import SegmentWriter
@@ -40,7 +41,6 @@ ROOT = Path(__file__).parents[2]
 DEMO_SET = ROOT / "fixtures" / "datasets" / "demo-v1"
 SHARED = ROOT.parent / "shared" / "data"
 MS = 1_000_000
-NS_PER_S = 1_000_000_000
 WAIT_S = 10.0
 """Bounds every wait for something that happens at once when all is well."""
 

@@ -20,7 +20,6 @@ from load_support import (
     EVENTS,
     LONG_NS,
     MS,
-    NS_PER_S,
     ROLE,
     STREAM,
     WAIT_S,
@@ -41,6 +40,7 @@ from load_support import (
     wait_for,
 )
 
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load.client import Target, Timeouts
 from pytest_agentperf.load.connection import REUSE_MAX_IDLE_NS, Connection
 from pytest_agentperf.load.reads import ignore

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from load_support import HEALTH, MS, NS_PER_S, phase_spec
+from load_support import HEALTH, MS, phase_spec
 from scripted_place import ScriptedPlace
 
 from pytest_agentperf import __version__
@@ -17,6 +17,7 @@ from pytest_agentperf.core.errors import LoadError
 from pytest_agentperf.core.phase import Completion, PhaseEvents
 from pytest_agentperf.core.records import Answer, ColumnsBuilder, RequestKey
 from pytest_agentperf.core.redact import bare
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load import pool as pool_module
 from pytest_agentperf.load.host_facts import HostFacts
 from pytest_agentperf.load.hosts import LoadHosts

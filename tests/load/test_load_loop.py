@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from load_support import MS, NS_PER_S, WAIT_S, run_for, run_until
+from load_support import MS, WAIT_S, run_for, run_until
 
 from pytest_agentperf.clock import monotonic_ns
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.load import loop as loop_module
 from pytest_agentperf.load.loop import READ, WRITE, Loop
 

@@ -17,7 +17,6 @@ from load_support import (
     DEMO_SET,
     EVENTS,
     MS,
-    NS_PER_S,
     WAIT_S,
     answering,
     chunked,
@@ -36,6 +35,7 @@ from pytest_agentperf.core.phase import Completion, Phase, PhaseEvents, PhaseSpe
 from pytest_agentperf.core.records import ColumnsBuilder
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.core.trajectory import Trajectory, Turn
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.encoding import EncodedDataset
 from pytest_agentperf.load.host_facts import host_id
 from pytest_agentperf.load.hosts import Joining

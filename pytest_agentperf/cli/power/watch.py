@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pytest_agentperf.cli.power.targets import targets
-from pytest_agentperf.clock import NS_PER_S, RealClock, monotonic_ns
+from pytest_agentperf.clock import RealClock, monotonic_ns
 from pytest_agentperf.core.errors import PowerError
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.results.tables import number
 
 if TYPE_CHECKING:

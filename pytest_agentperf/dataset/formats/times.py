@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.dataset.delays import is_tool_time
 from pytest_agentperf.dataset.formats.values import number
 from pytest_agentperf.dataset.reading import MAX_DURATION_NS
@@ -46,9 +47,9 @@ def moment_ns(value: Any) -> int | None:
 def duration_ns(seconds: Any) -> int | None:
     """Return a duration given in seconds, None if it is negative or longer than a day: then it is no tool's."""
     found = number(seconds)
-    if found is None or not 0 <= found * 1_000_000_000 <= MAX_DURATION_NS:
+    if found is None or not 0 <= found * NS_PER_S <= MAX_DURATION_NS:
         return None
-    return round(found * 1_000_000_000)
+    return round(found * NS_PER_S)
 
 
 def interval(start_ns: int | None, end_ns: int | None) -> Interval | None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_agentperf.core.records import NULL
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.results.report.distributions import rounded
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.records import RequestColumns
 
 IntArray = npt.NDArray[np.int64]
-NS_PER_S = 1e9
 STEPS_MIN, STEPS_MAX = 20, 120
 TABLE_ROWS = 12
 """Of what is read without the drawing: by keyboard, and in tables."""

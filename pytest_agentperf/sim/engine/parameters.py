@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     from pytest_agentperf.config.engine import EngineConfig
@@ -66,7 +67,7 @@ def plan_deployment(config: EngineConfig) -> Deployment:
         overhead_ns=config.step_overhead_ms * 1e6,
         per_sequence_ns=config.step_per_sequence_ms * 1e6,
         per_context_token_ns=config.step_per_context_ktoken_ms * 1e3,
-        per_prefill_token_ns=1e9 / config.prefill_tokens_per_s,
+        per_prefill_token_ns=NS_PER_S / config.prefill_tokens_per_s,
         prefill_slowdown_per_token=0.0 if half_speed is None else 1 / half_speed,
         overlap=config.step_overlap,
         jitter_cv=config.jitter_cv,
