@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from pytest_agentperf.config.urls import url_problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -61,8 +63,13 @@ def _keeps_secrets_out(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _is_place(ready: str) -> str:
-    if not re.match(r"/|https?://[^\s/]", ready):
+    # Two slashes would lead to another host.
+    if ready.startswith("/") and not ready.startswith("//"):
+        return ready
+    if not re.match("https?://", ready):
         raise ValueError("give a path of the endpoint, as /health, or an http(s) URL")
+    if problem := url_problem(with_any_port(ready)):
+        raise ValueError(problem)
     return ready
 
 
@@ -165,6 +172,11 @@ def port_names(texts: Iterable[str]) -> set[str]:
 def with_ports(text: str, ports: Mapping[str, int]) -> str:
     """Return the text with each `{port}` and `{port:NAME}` as its number; other braces stay, as those of JSON."""
     return _PORT.sub(lambda match: str(ports[match[1] or ""]), text)
+
+
+def with_any_port(text: str) -> str:
+    """Return the text with a number for each port that is still to be found."""
+    return _PORT.sub("1", text)
 
 
 class LaunchEnvironment(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pytest_agentperf.config.urls import url_problem
 
 
 class _Model(BaseModel):
@@ -15,8 +16,8 @@ class _Model(BaseModel):
 
 def _is_url(url: str) -> str:
     # A message of our own: the library's would be followed by the value, which may hold a password.
-    if not re.fullmatch(r"https?://[^\s@]+", url):
-        raise ValueError("not an http(s) URL without credentials, as http://host:9400/metrics")
+    if problem := url_problem(url):
+        raise ValueError(problem)
     return url
 
 

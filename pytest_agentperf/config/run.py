@@ -14,7 +14,8 @@ from pytest_agentperf.config.bundled import find_dataset, find_questions
 from pytest_agentperf.config.gating import gate_baselines, gate_seed, gate_targets
 from pytest_agentperf.config.load_spec import LoadSpec, parse_load_specs
 from pytest_agentperf.config.suite import FILE_NAME, Suite, load_suite
-from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system, url_problem
+from pytest_agentperf.config.system import Deployment, Endpoint, System, load_system
+from pytest_agentperf.config.urls import base_url_problem
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.redact import Masked
 from pytest_agentperf.core.ruleset import Deviation, Ruleset, apply_overrides, find_ruleset
@@ -347,7 +348,7 @@ def resolve_endpoint(endpoint: Endpoint, *, where: str) -> ResolvedEndpoint | No
                 f"no endpoint configured: set {url_env} to its base URL (as http://host:8000/v1), "
                 f"or endpoint.url in {where}"
             )
-        if problem := url_problem(os.environ[url_env]):
+        if problem := base_url_problem(os.environ[url_env]):
             raise ConfigError(problem, where=url_env, remedy="correct the variable (not shown here)")
     if key_env is not None:
         if not os.environ.get(key_env):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pytest_agentperf.config.engine import EngineConfig
-from pytest_agentperf.config.launch import Launch, port_names, with_ports
+from pytest_agentperf.config.launch import Launch, port_names, with_any_port
 from pytest_agentperf.config.loader import load_model
 from pytest_agentperf.config.power import AcceleratorPower, FacilityPower, NoPower
+from pytest_agentperf.config.urls import base_url_problem
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.price import Price
 
@@ -25,32 +25,6 @@ SCHEMA = "agentperf-system/1"
 class _Model(BaseModel):
     # The library's message would show the value, which may be a key in the wrong place.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-
-def url_problem(url: str) -> str | None:
-    """Return what keeps a URL from being the base of an API, None if nothing does; never the URL itself."""
-    if not (url.isascii() and url.isprintable() and re.fullmatch(r"https?://[^\s@?#]+", url)):
-        return (
-            "not an http(s) base URL, as http://host:8000/v1, without credentials and query; "
-            "a key goes into the variable that `api_key_env` names"
-        )
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        # What the resolver would refuse in its own words, as an empty label or one of 64 characters.
-        host.encode("idna")
-    except ValueError:
-        return "its host or port is malformed; ports are numbers from 1 to 65535"
-    if not host:
-        return "it names no host; write it as http://host:8000/v1"
-    if port == 0 or parts.netloc.endswith(":"):
-        return "its port is none; ports are numbers from 1 to 65535"
-    return None
-
-
-def _with_any_port(url: str) -> str:
-    """Return the URL with a number for each port that is still to be found."""
-    return with_ports(url, dict.fromkeys(port_names([url]), 1))
 
 
 class Accelerator(_Model):
@@ -90,7 +64,7 @@ class Endpoint(_Model):
     @field_validator("url")
     @classmethod
     def _is_base_url(cls, url: str | None) -> str | None:
-        if url is not None and (problem := url_problem(_with_any_port(url))):
+        if url is not None and (problem := base_url_problem(with_any_port(url))):
             raise ValueError(problem)
         return url
 
@@ -188,7 +162,7 @@ class Deployment(_Model):
     @classmethod
     def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for number, url in enumerate(urls):
-            if problem := url_problem(_with_any_port(url)):
+            if problem := base_url_problem(with_any_port(url)):
                 raise ValueError(f"number {number + 1}: {problem}")
         return urls
 

@@ -56,10 +56,19 @@ def hosts_of(value: Any, key: str = "") -> Iterator[str]:
     elif key == "command" and value:
         yield from _in_words(_split(value) if isinstance(value, str) else [str(word) for word in value])
     elif key == "ready" and value:
-        yield urlsplit(str(value)).hostname or ""
+        yield host_of_url(str(value))
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from hosts_of(inner, key)
+
+
+def host_of_url(url: str) -> str:
+    """Return the host of a URL, empty for none; of a malformed one whatever stands in its place."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        found = re.match(r"[\w+.-]+://(?:[^/@]*@)?\[?([^\]/?#\s]*)", url)
+        return found[1] if found else ""
 
 
 def _split(command: str) -> list[str]:

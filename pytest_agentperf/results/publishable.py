@@ -7,12 +7,11 @@ import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pytest_agentperf.results.command_hosts import hosts_of
+from pytest_agentperf.results.command_hosts import host_of_url, hosts_of
 from pytest_agentperf.results.document_words import document_words
 from pytest_agentperf.results.journal import JOURNAL, chained
 
@@ -34,7 +33,8 @@ _HARMLESS = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "::1"})
 _NO_HOSTS = frozenset({"this machine", "popen", "auto"})
 _CHECK_OF_HOST = "load host "
 _PLACE = re.compile(r"^\d+\*(?:ssh=|ray=)?")
-_URL = re.compile(r"(https?://)(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#'\"]+)")
+_CREDENTIALS = re.compile(r"(https?://)[^\s/?#@'\"]*@")
+_URL = re.compile(r"(https?://)(\[[^\]\s/?#'\"]+\]?|[^\s/:@?#'\"]+)")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 _AT = re.compile(r"[\w.+-]+@[\w.-]+")
 # As texts name the place of a worker that has not told its host yet; what is here has a name of no host.
@@ -101,6 +101,7 @@ class Publishing:
     def text(self, text: str, *, public: bool = False) -> str:
         """Return a text without names of hosts and users, and without paths."""
         if not public:
+            text = _CREDENTIALS.sub(r"\1", text)
             text = _URL.sub(lambda match: match[1] + self._host(match[2]), text)
             text = _AT.sub("somebody", text)
             text = _PATH.sub("<path>", text)
@@ -143,7 +144,7 @@ def _hosts(entry: Entry) -> Iterator[str]:
         urls = [deployment["endpoint"]["url"], *deployment["metrics_urls"]]
         for url in (*urls, *(url for power in powers for url in power.get("urls", ()))):
             if url:
-                yield urlsplit(url).hostname or ""
+                yield host_of_url(url)
     yield from hosts_of(entry.system)
     yield from _load_hosts(entry)
 

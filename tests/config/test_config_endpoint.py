@@ -12,8 +12,8 @@ from pytest_agentperf.config.run import (
 )
 from pytest_agentperf.config.system import (
     Endpoint,
-    url_problem,
 )
+from pytest_agentperf.config.urls import base_url_problem
 from pytest_agentperf.core.errors import ConfigError
 from pytest_agentperf.core.redact import Masked
 
@@ -39,7 +39,7 @@ def shown_locals(caught: pytest.ExceptionInfo[BaseException]) -> str:
     ],
 )
 def test_good_urls(url: str) -> None:
-    assert url_problem(url) is None
+    assert base_url_problem(url) is None
 
 
 @pytest.mark.parametrize(("url", "problem"), BAD_URLS)

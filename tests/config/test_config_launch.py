@@ -104,6 +104,17 @@ def test_variables_are_looked_up_and_never_shown(monkeypatch: pytest.MonkeyPatch
         ("command: a\nenvironment: {VLLM_API_KEY: sk-planted}", "write ${VLLM_API_KEY}"),
         ("command: a\nenvironment: {A-B: c}", "no name of a variable"),
         ("command: a\nready: health", "a path of the endpoint"),
+        ("command: a\nready: //elsewhere/health", "a path of the endpoint"),
+        (
+            "command: a\nready: 'http://[::1'",
+            "`deployments.main.launch.ready`: its host or port is malformed",
+        ),
+        ("command: a\nready: http://host:sk-planted", "its host or port is malformed"),
+        ("command: a\nready: http://me:sk-planted@host/health", "without credentials"),
+        (
+            "processes: {a: {command: a, ready: 'http://host:99999/'}}",
+            "launch.processes.a.ready`: its host or port",
+        ),
         ("command: a\nstop_signal: SIGKILL", "stop_signal"),
         ("command: a\nready_deadline_s: 0", "ready_deadline_s"),
         ("processes: {a/b: {command: c}}", "no name for a process"),
@@ -128,6 +139,13 @@ def test_mistakes_are_named_with_their_line_and_without_a_key(
     # Where the block begins, or in it.
     line = int((caught.value.where or "").rpartition(":")[2])
     assert SYSTEM[: SYSTEM.index(ENDPOINT)].count("\n") < line
+
+
+def test_places_of_readiness(tmp_path: Path) -> None:
+    for ready in ("/health", "http://h:{port:kv}/health?all=1", "https://[fd00::1]:8443/up"):
+        launch = deployment(tmp_path, f"command: a\nready: '{ready}'").launch
+        assert launch is not None
+        assert launch.ready == ready
 
 
 def test_options_that_only_look_like_keys(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ MISTAKES = {
     "{source: dcgm, urls: ['http://me:hunter2@host']}": (
         "`deployments.main.power.urls.0`: not an http(s) URL without credentials", "correct it there"
     ),
+    "{source: dcgm, urls: ['http://a', 'http://[fd00::1:9400/metrics']}": (
+        "`deployments.main.power.urls.1`: its host or port is malformed", "correct it there"
+    ),
     "{source: prometheus, urls: ['http://a'], scope: rack, update_period_s: 1, power: {name: x}}": (
         "`deployments.main.power.power.unit` is missing", "add `unit:`"
     ),

@@ -288,6 +288,32 @@ def test_hosts_are_found_in_environments_and_places_of_readiness() -> None:
     assert set(hosts_of({"launch": launch})) == {"head1", "etcd7", "front9", "h5", "h6", "h7"}
 
 
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://[fd00:77::1", ("fd00:77::1", "77::1")),
+        ("http://[fd00:77::1/health", ("fd00:77::1", "77::1")),
+        ("http://[node17]:8000/v1", ("node17",)),
+        ("http://node17:port", ("node17",)),
+        ("http://node17:99999/health", ("node17",)),
+        ("http://me:hunter2@[node17/v1", ("node17", "hunter2")),
+    ],
+)
+def test_a_malformed_url_is_published_without_its_host(
+    folder: Path, url: str, parts: tuple[str, ...]
+) -> None:
+    """No file may hold one now; those of other versions may."""
+    written = json.loads((folder / "leaderboard.json").read_bytes())
+    deployment = written["entries"][0]["system"]["deployments"]["main"]
+    deployment["launch"] = {"command": ["serve", "--url", url, "--on", f"see {parts[0]}."], "ready": url}
+    deployment["metrics_urls"] = [url]
+    deployment["facility"] = [{"source": "redfish", "urls": [url], "scope": "wall"}]
+    board = Leaderboard.model_validate(written)
+    found, _ = Publishing(board.entries[0]).apply({"leaderboard.json": json.dumps(written).encode()})
+    for part in parts:
+        assert part not in found["leaderboard.json"].decode()
+
+
 def test_a_host_called_like_a_field_changes_no_field(folder: Path) -> None:
     """`ssh server …` names the host `server`, and a phase has a field of that name; `ramp` is a kind of phase."""
 
