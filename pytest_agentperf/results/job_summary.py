@@ -59,26 +59,27 @@ def summary_markdown(entry: Entry, *, baseline: Baseline | None, report: str | N
 
 
 def tier_annotations(entry: Entry, *, baseline: Baseline | None) -> Iterator[Annotation]:
-    """Yield what somebody should look at: tiers that failed, have no answer, or got better."""
+    """Yield what somebody should look at: tiers that failed, have no answer, or got better; each reason once."""
+    told_with_tier = set()
     for tier in entry.tiers:
         verdict, reason = asserted(tier)
         title = f"{entry.system['name']} {tier.tier.name}: {verdict}"
         told = "\n".join([reason or _answer(tier), *_where(entry, tier)])
         improved = _improved(entry, tier, baseline)
-        if verdict == Verdict.FAIL.value:
-            yield Annotation("error", title, told)
-        elif verdict != Verdict.PASS.value:
-            yield Annotation("warning", title, told)
+        if verdict != Verdict.PASS.value:
+            yield Annotation("error" if verdict == Verdict.FAIL.value else "warning", title, told)
+            if reason is not None:
+                # As the entry says what keeps it from being valid or complete.
+                told_with_tier.add(f"{tier.tier.name}: {tier.reason}")
         elif improved is not None:
             yield Annotation(
                 "notice",
                 f"{entry.system['name']} {tier.tier.name}: {agents_count(improved)}",
                 "more than the baseline: `agentperf baseline accept` makes them the new one",
             )
-    if not entry.valid.value:
-        yield Annotation("warning", f"{entry.system['name']}: not valid", "; ".join(entry.valid.reasons))
-    if entry.complete.reasons:
-        yield Annotation("warning", f"{entry.system['name']}: incomplete", "; ".join(entry.complete.reasons))
+    for word, flag in (("not valid", entry.valid), ("incomplete", entry.complete)):
+        if left := [text for text in flag.reasons if text not in told_with_tier]:
+            yield Annotation("warning", f"{entry.system['name']}: {word}", "; ".join(left))
 
 
 _LINK_SAFE = "/:?=&%#~+,;@!-._"

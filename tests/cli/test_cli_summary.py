@@ -98,6 +98,27 @@ def test_what_does_not_count_is_marked(summary: Any) -> None:
     assert "::warning title=sim%3A not valid::checks failed" in shown
 
 
+@pytest.mark.parametrize(
+    ("flag", "tier"),
+    [("valid", {"verdict": Verdict.INVALID}), ("complete", {"verdict": None, "complete": False})],
+)
+def test_what_is_said_of_a_tier_is_annotated_once(summary: Any, flag: str, tier: dict[str, Any]) -> None:
+    tier |= {"agents": None, "passed_max": 0, "failed_min": None, "reason": "client late"}
+    of_tier = Flag(value=False, reasons=("tier1: client late",))
+    shown = [
+        line
+        for line in summary(stored(tier=tier, **{flag: of_tier}), "--github").splitlines()
+        if "::" in line
+    ]
+    assert [line.count("client late") for line in shown] == [1]
+    assert shown[0].startswith("::warning title=sim tier1%3A IN")
+    # What is not of that tier stays.
+    also = Flag(value=False, reasons=(*of_tier.reasons, "tier2: client late", "checks failed"))
+    *_, last = summary(stored(tier=tier, **{flag: also}), "--github").splitlines()
+    word = "not valid" if flag == "valid" else "incomplete"
+    assert last == f"::warning title=sim%3A {word}::tier2: client late; checks failed"
+
+
 def test_text_of_others_never_acts(summary: Any) -> None:
     board = gated(Verdict.INVALID, reason=HOSTILE, passed_max=0, failed_min=None)
     suite = board.entries[0].suite | {"title": HOSTILE}
