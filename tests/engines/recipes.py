@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -20,6 +22,9 @@ DYNAMO = "ai-dynamo==1.4.2"
 TRANSFORMERS = "transformers[serving]==5.17.0"
 # The torch that it was tried with; and what is missing among the needs that it names.
 TRANSFORMERS_NEEDS = ("torch==2.13.0", "requests")
+STEP_MAX_S = 3_600.0
+"""The longest step, a build, takes ten minutes of two cores."""
+WAIT_MAX_S = 3 * STEP_MAX_S
 URL = "http://127.0.0.1:{port}/v1"
 _CMAKE = (
     "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=ON", "-DLLAMA_OPENSSL=OFF",
@@ -46,10 +51,18 @@ class Engine(NamedTuple):
     output_length: str = "exact"
 
 
-def cached(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return a folder that was made completely, now or by an earlier run; others wait meanwhile."""
+def cached(folder: Path, make: Callable[[Path], None], *, wait_max_s: float = WAIT_MAX_S) -> Path:
+    """Return a folder that was made completely, now or by an earlier run; others wait meanwhile, but not for ever."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_name(f"{folder.name}.lock")):
+    lock = folder.with_name(f"{folder.name}.lock")
+    try:
+        held = filelock.FileLock(lock, timeout=wait_max_s).acquire()
+    except filelock.Timeout:
+        raise RuntimeError(
+            f"{lock}: after {wait_max_s / 60:g} minutes another run still holds it, which makes {folder.name}\n"
+            f"→ see what it does ({folder / 'log'}) and end it, or name another folder by AGENTPERF_ENGINES_CACHE"
+        ) from None
+    with held:
         done = folder / "made"
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -59,13 +72,26 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def run(*command: str | Path, log: Path) -> None:
-    """Run a step of an installation; what it says is in the log, and told if it fails."""
-    with log.open("ab") as output:
-        done = subprocess.run([*map(str, command)], stdout=output, stderr=output)
-    if done.returncode:
+def run(*command: str | Path, log: Path, limit_s: float = STEP_MAX_S) -> None:
+    """Run a step of an installation; what it says is in the log, and told if it fails or takes too long."""
+    words = [*map(str, command)]
+    # A session of its own: a build goes on where only its first process is ended.
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True) as process,
+    ):
+        try:
+            problem = f"exit code {code}" if (code := process.wait(limit_s)) else None
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            problem = f"ended, as it took more than {limit_s / 60:g} minutes"
+    if problem is not None:
         last = log.read_text(encoding="utf-8", errors="replace").split("\n")[-40:]
-        raise RuntimeError("\n".join([f"exit code {done.returncode}: {' '.join(map(str, command))}", *last]))
+        remedy = f"→ correct what {log} says, or free the machine or its network, and run it again"
+        raise RuntimeError("\n".join([f"{problem}: {' '.join(words)}", *last, remedy]))
 
 
 def _build_llama_cpp(folder: Path) -> None:
@@ -173,7 +199,7 @@ def network_of_its_own() -> tuple[str, ...]:
     options: Sequence[str] = ("-n",) if os.geteuid() == 0 else ("-r", "-n")
     prefix = ("unshare", *options, "sh", "-c", inside, "sh")
     try:
-        subprocess.run([*prefix, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
+        subprocess.run([*prefix, "true"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
         return ()
     return prefix
