@@ -31,8 +31,11 @@ _MIX_ERRORS = (0.0068, 0.011)
 _DRAWS = 400
 # Of a metric whose interval is open, or of a few trajectories.
 _UNKNOWN_ERROR = 0.1
-# A prediction beyond what was probed is trusted for so many times as many agents.
+# A prediction beyond what was probed is trusted for so many times as many agents, or as few: far where nothing was
+# known before; where the last capacity was the start nearby at first, as at a cliff margins say nothing of the limit,
+# and further with each probe.
 _REACH = 4.0
+_NEAR = 1.25
 # Between PASS and FAIL no probe lies nearer to either than this share of the gap.
 _MARGIN = 0.1
 
@@ -99,22 +102,37 @@ class _TierModel:
             return None if low >= self.reach else self._beyond(low)
         if high - low <= max(1, math.floor(self.rules.resolution * low)):
             return None
-        room = _MARGIN * (high - low)
+        room = _MARGIN * (high - low) if low else self.rules.resolution * high
         target = crossing(self.points, floor=max(1, low))
-        middle = (low + high) / 2 if target is None else target
-        nearest = round(min(max(middle, low + room), high - room))
+        if target is None:
+            target = (low + high) / 2 if low else self._guess(high)
+        nearest = round(min(max(target, low + room), high - room))
         return min(max(nearest, low + 1), high - 1)
 
     def _beyond(self, low: int) -> int:
         """Return how far to go where nothing has failed: to where the model says, if it reaches that far."""
         predicted = crossing(self.points, floor=low)
         if predicted is None:
-            # One probe says nothing of the slope: metrics fall about as agents rise, or faster.
-            margin = min((min(point.logs) for point in self.points), default=math.inf)
-            predicted = low * math.exp(min(margin, math.log(_REACH)))
+            predicted = self._guess(low)
         # A little further: a probe that fails bounds the answer.
-        further = min(predicted * (1 + self.rules.resolution), low * _REACH)
+        further = min(predicted * (1 + self.rules.resolution), low * self._reach)
         return min(max(low + 1, math.ceil(further)), self.reach)
+
+    def _guess(self, n_agents: int) -> float:
+        """Return where the limit may lie by the probe of `n_agents` alone, which says nothing of the slope."""
+        margin = math.inf if n_agents in self.passed else -math.inf
+        if self.points:
+            # Metrics fall about as agents rise, or faster.
+            margin = min(min(point.logs) for point in self.points)
+        reach = math.log(self._reach)
+        return n_agents * math.exp(min(max(margin, -reach), reach))
+
+    @property
+    def _reach(self) -> float:
+        if self.rules.start == 1:
+            return _REACH
+        before = min(len(self.passed | self.failed) - 1, 3)
+        return float(min(_REACH, _NEAR**2**before))
 
     def record(self, probe: Probe, verdict: TierVerdict, reason: str | None, *, load_generator: bool) -> None:
         n = probe.n_agents

@@ -77,6 +77,39 @@ def test_it_begins_at_the_last_known_capacity() -> None:
     assert len(run(search(160), system(166.5))) <= 5
 
 
+def cliff(capacity: float) -> Any:
+    """Return a system whose margins tell nothing of the limit until it is passed."""
+
+    def answer(n_agents: int) -> TierVerdict:
+        verdict = PASS if n_agents <= capacity else FAIL
+        return margins(2.4, 0.97 if verdict is PASS else -12.0, verdict=verdict)
+
+    return answer
+
+
+@pytest.mark.parametrize("start", [190, 205, 220, 250])
+def test_a_cliff_is_looked_for_near_the_last_known_capacity(start: int) -> None:
+    state = search(start)
+    probed = run(state, cliff(210.5))
+    assert all(210 / 1.6 < n_agents < 210 * 1.6 for n_agents in probed)
+    assert len(probed) <= 7
+    assert state.outcome("t").agents == pytest.approx(210, rel=0.02)
+
+
+def test_a_capacity_that_has_risen_is_found_in_growing_steps() -> None:
+    assert run(search(64), cliff(1_000.5))[:4] == [64, 80, 125, 306]
+
+
+def test_where_no_capacity_is_known_it_goes_on_in_large_steps() -> None:
+    assert run(search(1), cliff(1_000.5))[:5] == [1, 4, 14, 49, 170]
+
+
+def test_a_start_that_fails_narrowly_is_left_by_as_little() -> None:
+    first, second, *_ = run(search(170), system(160.5))
+    assert first == 170
+    assert second == pytest.approx(160, abs=2)
+
+
 def test_too_near_for_a_verdict_ends_the_search_with_the_models_answer() -> None:
     state = search(100)
     run(state, system(166.5, doubt=0.03))
