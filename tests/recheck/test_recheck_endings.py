@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from pytest_agentperf.core.ruleset import AA_AGENTPERF_2026_06, CI_1
-from pytest_agentperf.recheck.course import Assignment, Course, rules_of
+from pytest_agentperf.recheck.assignment import Assignment, check_assignment
+from pytest_agentperf.recheck.course import Course
 from pytest_agentperf.recheck.findings import Findings
+from pytest_agentperf.recheck.pace import check_pace
+from pytest_agentperf.recheck.rules import rules_of
 from pytest_agentperf.recheck.validity import check_validity
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ def test_an_agent_whose_first_answer_was_not_waited_for_has_no_record(drained: b
     waited_s = CI_1.drain_max_s - 1 if drained else CI_1.drain_max_s
     found = Findings()
     one = course(Rows([of_agent(0, 0, 5 * S)]), CI_1, end_ns=round((400 + waited_s) * S))
-    one.check_assignment(found, Assignment(0, list(DELAYS_NS)))
+    check_assignment(one, found, Assignment(0, list(DELAYS_NS)))
     assert wrong(found) == ({"assignment": "agent 1 sent nothing"} if drained else {})
 
 
@@ -73,7 +76,7 @@ def test_the_lateness_of_a_request_that_was_called_off_has_no_record(told_s: flo
     load = {"workers": 1, "send_late_p99_s": told_s}
     found = Findings()
     one = course(Rows([row]), AA_AGENTPERF_2026_06, n_agents=1, end_ns=due_ns + round(0.3 * S), load=load)
-    one.check_pace(found)
+    check_pace(one, found)
     assert ("lateness" not in wrong(found)) == holds
     assert holds or "no request can have been later than 0.300 s" in wrong(found)["lateness"]
 
