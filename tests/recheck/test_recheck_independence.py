@@ -6,25 +6,18 @@ import ast
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
+from evidence import Evidence
 from forging import Forgery, failed, findings
-from virtual_system import SHAPES, Watch, demo_set, settings_for
+from virtual_system import SHAPES, demo_set, settings_for
 
 import pytest_agentperf.recheck
 from pytest_agentperf.core import confidence, device_energy, latency, metrics, search
 from pytest_agentperf.core.gate import GateTarget
-from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
 from pytest_agentperf.rehearsal import rehearsed_run
-from pytest_agentperf.results.artifact import store_phase, write_leaderboard
-from pytest_agentperf.results.bundle import make_bundle
-from pytest_agentperf.results.entry import build_entry
-from pytest_agentperf.results.turns_file import keep_turns
-
-if TYPE_CHECKING:
-    from pytest_agentperf.deployed import PhaseRun
 
 PACKAGE = Path(pytest_agentperf.recheck.__file__).parent
 MAY_IMPORT = {"numpy", "pyarrow"}
@@ -44,17 +37,6 @@ def test_it_imports_nothing_of_what_it_checks(path: Path) -> None:
             assert ours or name.split(".")[0] in {*MAY_IMPORT, *sys.stdlib_module_names} - {"importlib"}, name
 
 
-class _Stored(Watch):
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def phase_finished(self, run: PhaseRun) -> PhaseResult:
-        return store_phase(
-            self.folder, run.result, run.columns, *run.sampled, server=run.server, rehearsal=True
-        )
-
-
 CERTAIN: dict[str, Any] = {
     "error_rate": 0.01, "search": "model", "agents_begin": "steady_state", "settle_s": 2.0, "min_window_s": 20.0,
     "window_max_s": 100.0, "look_factor": 1.25, "correlation_s": 1.0, "answer_horizon_s": 60.0, "drain_max_s": 1.0,
@@ -67,23 +49,11 @@ def rehearsed_bundle(folder: Path, *, gate: GateTarget | None = None, **override
     settings = settings_for(SHAPES[0], nonce="evidence", **overrides)
     if gate is not None:
         settings = replace(settings, gate={"tier1": gate})
-    with rehearsed_run(settings, _Stored(folder), tabulate=demo_set) as run:
+    evidence = Evidence(folder, rehearsal=True)
+    with rehearsed_run(settings, evidence, tabulate=demo_set) as run:
         result = run.measure("tier1")
-        assert run.state.begun is not None
-        keep_turns(folder, run.dataset.tool_delays_ns, rehearsal=True)
-        entry = build_entry(
-            settings,
-            begun=run.state.begun,
-            tiers=[result],
-            phases=run.phases,
-            request_parameters=run.request_parameters,
-            power_sources=run.power_sources,
-            simulated=True,
-        ).model_copy(update={"rehearsal": True})
-    write_leaderboard(folder, Leaderboard(created_utc="2026-01-01T00:00:00+00:00", entries=(entry,)))
-    path = folder.with_suffix(".tar.gz")
-    make_bundle(folder, path)
-    return path
+        entry = evidence.entry(run, result)
+    return evidence.bundle(entry)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from evidence import Evidence
 from forging import Forgery, failed, findings
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_stub import TOKENIZERS, Said, rendered, running
 from stub_settings import settings_for
-from virtual_system import Watch
 
 from pytest_agentperf.capacity import CapacityRun
 from pytest_agentperf.core.accuracy import (
@@ -28,7 +28,6 @@ from pytest_agentperf.core.accuracy import (
     paired_detectable_drop,
     paired_p_value,
 )
-from pytest_agentperf.core.leaderboard import Leaderboard, PhaseResult
 from pytest_agentperf.core.ruleset import DEMO_1
 from pytest_agentperf.core.token_check import (
     Recount,
@@ -40,11 +39,7 @@ from pytest_agentperf.core.token_check import (
 )
 from pytest_agentperf.recheck.chance import below_p, paired_drop_problems, paired_p, reference_drop_problems
 from pytest_agentperf.recheck.recount import recount_problems
-from pytest_agentperf.results.artifact import store_phase, write_leaderboard
-from pytest_agentperf.results.bundle import make_bundle
-from pytest_agentperf.results.entry import build_entry
 from pytest_agentperf.results.journal import JOURNAL, FileJournal
-from pytest_agentperf.results.turns_file import keep_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +47,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from pytest_agentperf.deployed import PhaseRun
     from pytest_agentperf.recheck.numbers import Records
 
 ASKED, AGENTS, WORDS = 30, 2, 60
@@ -64,15 +58,6 @@ def honest(body: dict[str, Any], in_flight: int) -> Said:
     if len(body["messages"]) > 1 or not text.startswith("What is "):
         return Said(" ".join(f"w{i}" for i in range(WORDS)), WORDS + 1, delay_s=0.01)
     return Said(f"Answer: {2 * int(text.split()[2])}", 3)
-
-
-class _Stored(Watch):
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def phase_finished(self, run: PhaseRun) -> PhaseResult:
-        return store_phase(self.folder, run.result, run.columns, *run.sampled, server=run.server)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +79,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "questions": str(questions), "max_tokens": 77,
         "reference": {"score": 0.9, "source": "tests", "output_tokens_mean": 4},
     }  # fmt: skip
+    evidence = Evidence(folder, rehearsal=False)
     journal = FileJournal(folder / JOURNAL)
     with pytest.MonkeyPatch.context() as patch, running(honest) as stub:
         # For load workers, and for this process.
@@ -102,28 +88,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delitem(sys.modules, "tokenizers", raising=False)
         patch.setattr("pytest_agentperf.verify.counters.renderers", lambda *args, **_: (rendered, rendered))
         settings = settings_for(stub.url, tokenizer=str(tokenizer), accuracy=accuracy)
-        with CapacityRun(settings, _Stored(folder), journal=journal) as run:
+        with CapacityRun(settings, evidence, journal=journal) as run:
             result = run.measure("tier1")
-            keep_turns(folder, run.dataset.tool_delays_ns, rehearsal=False)
-            assert run.state.begun is not None
-            entry = build_entry(
-                settings,
-                begun=run.state.begun,
-                tiers=[result],
-                phases=run.phases,
-                request_parameters=run.request_parameters,
-                power_sources=run.power_sources,
-                simulated=False,
-                preflight=run.preflight,
-            )
+            entry = evidence.entry(run, result)
     sys.modules.pop("tokenizers", None)
     journal.close()
     assert result.accuracy.status == "verified", result.accuracy
     assert entry.token_verification.status == "verified", entry.token_verification
-    write_leaderboard(folder, Leaderboard(created_utc="2026-01-01T00:00:00+00:00", entries=(entry,)))
-    path = place / "run.tar.gz"
-    make_bundle(folder, path)
-    return path
+    return evidence.bundle(entry)
 
 
 def test_an_honest_run_holds_and_what_cannot_be_seen_is_said(bundle: Path, tmp_path: Path) -> None:
