@@ -305,3 +305,23 @@ def test_the_rule_sees_a_danger(tmp_path: Path, code: str) -> None:
 
 def test_modules_stay_readable() -> None:
     assert modules_that(lambda path: len(path.read_text(encoding="utf-8").split("\n")) > 450) == {}
+
+
+def prose_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a page that a writer may wrap: none of tables, of blocks of code, or headings."""
+    fenced = before = False
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        fenced ^= line.lstrip().startswith("```")
+        # Four spaces after an empty line begin a block of code, and go on in one.
+        indented = line.startswith("    ") and before
+        before = not line.strip() or indented
+        if not (fenced or indented or line.startswith(("|", "#"))):
+            yield number, line
+
+
+def test_pages_are_wrapped() -> None:
+    pages = [path for folder in (".", "docs", "examples") for path in (PACKAGE.parent / folder).glob("*.md")]
+    pages += [path for folder in ("docs", "examples") for path in (PACKAGE.parent / folder).glob("*/*.md")]
+    assert len(pages) > 20
+    long = [f"{path}:{n}: {len(line)}" for path in pages for n, line in prose_lines(path) if len(line) > 140]
+    assert not long
