@@ -8,7 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_agentperf.config.system import System
-    from pytest_agentperf.plugin.session import Case, MeasuredCapacity, TierUnderTest
+    from pytest_agentperf.plugin.case import Case, MeasuredCapacity, TierUnderTest
 
 
 @pytest.fixture

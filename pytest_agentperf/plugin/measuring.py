@@ -16,8 +16,8 @@ from pytest_agentperf.core.verdict import Verdict
 from pytest_agentperf.deploy.lock import SystemLock
 from pytest_agentperf.interruption import StopRequest
 from pytest_agentperf.opening import NotRunnable, opener
+from pytest_agentperf.plugin.case import MeasuredCapacity
 from pytest_agentperf.plugin.redaction import redact_model
-from pytest_agentperf.plugin.session import MeasuredCapacity
 from pytest_agentperf.plugin.signals import signals_ask
 from pytest_agentperf.plugin.terminal import make_progress
 from pytest_agentperf.rehearsal import rehearsed_run

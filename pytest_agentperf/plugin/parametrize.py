@@ -9,8 +9,8 @@ import pytest
 
 from pytest_agentperf.config.suite import FILE_NAME
 from pytest_agentperf.core.errors import ConfigError
+from pytest_agentperf.plugin.case import Case
 from pytest_agentperf.plugin.power_readers import with_site_readers
-from pytest_agentperf.plugin.session import Case
 
 if TYPE_CHECKING:
     from pytest_agentperf.plugin.session import AgentPerfSession

@@ -4,106 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import re
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_agentperf.config.bundled import find_system_file
 from pytest_agentperf.config.run import RunOptions, RunSettings, resolve
 from pytest_agentperf.config.secrets import secrets_of
-from pytest_agentperf.config.suite import FILE_NAME
 from pytest_agentperf.config.system import load_system
 from pytest_agentperf.core.errors import ConfigError
-from pytest_agentperf.core.leaderboard import Entry, TierResult
-from pytest_agentperf.plugin.options import grace_s, one_of, results_folder, run_options, values
+from pytest_agentperf.core.leaderboard import Entry
+from pytest_agentperf.plugin.command_line import (
+    check_workers_are_here,
+    check_writable,
+    new_stamp,
+    suites_on_command_line,
+    systems_of,
+)
+from pytest_agentperf.plugin.options import grace_s, one_of, results_folder, run_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pytest_agentperf.core.leaderboard import Leaderboard
-    from pytest_agentperf.core.metrics import PhaseMetrics
-    from pytest_agentperf.core.slo import SloTier
+    from pytest_agentperf.plugin.case import Case, MeasuredCapacity
     from pytest_agentperf.plugin.measuring import Measuring
     from pytest_agentperf.plugin.resuming import InterruptedRun
 
 _payload_key = pytest.StashKey[str]()
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class TierUnderTest:
-    """A service level, and how many agents the system is expected to carry at it."""
-
-    tier: SloTier
-    expected_agents: int
-    """From the system's file; 1 where it gives none, so that a test asserts at least some capacity."""
-
-    @property
-    def name(self) -> str:
-        """Return the tier's name."""
-        return self.tier.name
-
-    def __str__(self) -> str:
-        return str(self.tier)
-
-    def __repr__(self) -> str:
-        # pytest shows it in failures, where the whole model would bury the table.
-        return f"<{self.name}: {self.tier}>"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class MeasuredCapacity:
-    """What `capacity_run` gives a test."""
-
-    result: TierResult
-    entry: Entry
-
-    @property
-    def agents(self) -> int:
-        """Return the capacity; of a search that a budget ended, the most agents that passed."""
-        return self.result.passed_max if self.result.agents is None else self.result.agents
-
-    def __repr__(self) -> str:
-        from pytest_agentperf.results.tables import agents_text
-
-        return f"<{self.entry.system['name']} {self.result.tier.name}: {agents_text(self.result)}>"
-
-    @property
-    def metrics(self) -> PhaseMetrics | None:
-        """Return the metrics of the confirming phase; None for capacity 0."""
-        return self.result.metrics
-
-    def report(self) -> str:
-        """Return the verdict table and the binding constraint."""
-        from pytest_agentperf.results.tables import explain
-
-        phases = [p for p in self.entry.phases if p.deployment == self.result.deployment]
-        return explain(self.result, phases)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One test's share: a suite on a system, and a tier if the test asks for one."""
-
-    session: AgentPerfSession
-    settings: RunSettings
-    tier: str | None
-
-    @property
-    def id(self) -> str:
-        """Return the id that pytest shows in brackets."""
-        return self.settings.system.name if self.tier is None else f"{self.settings.system.name}-{self.tier}"
-
-    def tier_under_test(self) -> TierUnderTest:
-        """Return the test's service level."""
-        assert self.tier is not None
-        expected = self.settings.expected_agents(self.tier)
-        return TierUnderTest(self.settings.tiers[self.tier], 1 if expected is None else expected)
 
 
 class AgentPerfSession:
@@ -141,14 +72,14 @@ class AgentPerfSession:
     @classmethod
     def from_config(cls, config: pytest.Config) -> AgentPerfSession:
         """Read the options and every YAML file that the command line leads to; raises ConfigError."""
-        systems = _systems(config)
-        _check_workers_are_here(config)
+        systems = systems_of(config)
+        check_workers_are_here(config)
         results = results_folder(config)
         if not config.getoption("collectonly"):
-            _check_writable(results)
+            check_writable(results)
         workerinput = getattr(config, "workerinput", {})
         options = run_options(config)
-        stamp = workerinput.get("agentperf_stamp") or _stamp(results, rehearsal=options.rehearse)
+        stamp = workerinput.get("agentperf_stamp") or new_stamp(results, rehearsal=options.rehearse)
         # A rehearsal can be repeated to the bit: nobody's cache is there to be kept out of.
         fresh = f"rehearsal {options.seed or 0}" if options.rehearse else secrets.token_hex(16)
         nonce = workerinput.get("agentperf_nonce") or fresh
@@ -162,7 +93,7 @@ class AgentPerfSession:
                 remedy="leave out --agentperf-rehearse, or rehearse anew",
             )
         session = cls(config, options, systems, results, stamp, nonce, interrupted)
-        for suite in _suites_on_command_line(config):
+        for suite in suites_on_command_line(config):
             session.settings_for(suite)
         return session
 
@@ -375,65 +306,3 @@ class AgentPerfSession:
         """Leave nothing running, however the session ended."""
         with contextlib.suppress(OSError):
             self.close()
-
-
-def _check_workers_are_here(config: pytest.Config) -> None:
-    """Raise ConfigError for xdist workers on other hosts: what they measured would be written there."""
-    for place in config.getoption("tx", None) or ():
-        options = re.sub(r"^\d+\*", "", place).split("//")
-        if options[0] != "popen" or any(option.startswith("via=") for option in options):
-            raise ConfigError(
-                "tests that measure run on this machine, where their results are written",
-                where=f"--tx {place}",
-                remedy=f"place the load there instead: --agentperf-load={place}",
-            )
-
-
-def _systems(config: pytest.Config) -> dict[str, Path]:
-    """Return the files of `--system` by the names they give their systems; raises ConfigError."""
-    found: dict[str, Path] = {}
-    for argument in values(config, "system"):
-        path = find_system_file(argument, start=config.invocation_params.dir)
-        name = load_system(path).name
-        if found.setdefault(name, path).resolve() != path.resolve():
-            raise ConfigError(
-                f"two systems are named {name!r}: {found[name]} and {path}",
-                where="--system",
-                remedy="change `name:` in one of them: tests and results are told apart by it",
-            )
-    return found
-
-
-def _check_writable(results: Path) -> None:
-    """Raise ConfigError if results could not be written: better now than after the first phase."""
-    there = next(path for path in (results, *results.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"results cannot be written to {results}: {there} is no writable folder",
-            where="--agentperf-results",
-            remedy="name another folder",
-        )
-
-
-def _stamp(results: Path, *, rehearsal: bool) -> str:
-    """Return the UTC time as a name that no earlier run in this folder has, with the mark of a rehearsal."""
-    from pytest_agentperf.results.artifact import REHEARSAL
-
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    taken = {path.name for path in results.glob(f"*-{stamp}*")} if results.is_dir() else set()
-    number = 1
-    mark = REHEARSAL if rehearsal else ""
-    name = stamp + mark
-    while any(existing.endswith(f"-{name}") for existing in taken):
-        number += 1
-        name = f"{stamp}.{number}{mark}"
-    return name
-
-
-def _suites_on_command_line(config: pytest.Config) -> Iterator[Path]:
-    """Yield the suites that lie beside the command line's test files, so that their errors come first."""
-    for argument in config.args:
-        path = config.invocation_params.dir / argument.partition("::")[0]
-        folder = path if path.is_dir() else path.parent
-        if (folder / FILE_NAME).is_file():
-            yield folder / FILE_NAME

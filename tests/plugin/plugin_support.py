@@ -27,6 +27,7 @@ import yaml
 # Loaded here, since pytester forgets what an inner session imports, and numpy cannot be imported twice.
 import pytest_agentperf.plugin.measuring
 import pytest_agentperf.plugin.resuming
+import pytest_agentperf.plugin.session
 import pytest_agentperf.plugin.xdist  # noqa: F401
 from pytest_agentperf.core.leaderboard import Leaderboard
 from pytest_agentperf.core.trajectory import Trajectory, Turn

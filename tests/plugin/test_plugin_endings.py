@@ -114,7 +114,7 @@ def test_a_folder_that_another_run_began_is_left_alone(
 ) -> None:
     """Two runs that began in the same second, or a replaced xdist worker: the second one is told to wait."""
     monkeypatch.setattr(
-        "pytest_agentperf.plugin.session._stamp", lambda results, rehearsal: "20260612T000000Z"
+        "pytest_agentperf.plugin.session.new_stamp", lambda results, rehearsal: "20260612T000000Z"
     )
     theirs = place.write(
         "agentperf-results/tiny-box-20260612T000000Z/requests/000-warmup-1.parquet", "theirs"

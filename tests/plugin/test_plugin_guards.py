@@ -102,7 +102,7 @@ def test_a_run_of_another_session_is_left_out(
     pytester: pytest.Pytester, place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that began in the same second measured another system, and the journal of a third one is damaged."""
-    monkeypatch.setattr("pytest_agentperf.plugin.session._stamp", lambda results, rehearsal: STAMP)
+    monkeypatch.setattr("pytest_agentperf.plugin.session.new_stamp", lambda results, rehearsal: STAMP)
     arguments = ("suites/tiny", "--agentperf-max-agents=1", "-k", "tier1")
     place.system("theirs")
     pytester.runpytest_inprocess(*arguments, "--system=theirs").assert_outcomes(passed=1, deselected=1)
