@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from pytest_agentperf.core.calibrations import Calibrations
-from pytest_agentperf.core.client_error import ClientError, chunks_per_s
+from pytest_agentperf.client_doubts import ClientDoubts
 from pytest_agentperf.core.early_stop import EarlyStop
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.kept import NOTHING_KEPT
@@ -21,19 +19,16 @@ from pytest_agentperf.core.server_metrics import summarise
 from pytest_agentperf.core.steady_start import steady_starts
 from pytest_agentperf.core.token_check import TokenVerification
 from pytest_agentperf.core.units import NS_PER_S
-from pytest_agentperf.core.verdict import InvalidReason
 from pytest_agentperf.interruption import Interrupted, StopRequest, let_end
 from pytest_agentperf.liveness import Liveness, Looks
 from pytest_agentperf.validity import SERVER_GONE_CODES, invalid_reasons, verdict_of, with_absence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_agentperf.config.run import RunSettings
-    from pytest_agentperf.core.calibrations import Found
     from pytest_agentperf.core.checks import Check
     from pytest_agentperf.core.client_error import Calibration
-    from pytest_agentperf.core.metrics import PhaseMetrics
     from pytest_agentperf.core.ports import AnswerCheck, BlockingClock, LoadPool, Server, ServerMetrics
     from pytest_agentperf.core.server_metrics import ServerSeries
     from pytest_agentperf.core.slo import SloTier
@@ -108,12 +103,13 @@ class Deployed:
         self._turn_loads = turn_loads
         self._clock = clock
         self._server_metrics = server_metrics
-        self._measure_client = calibrate
         self._answer_check = answer_check
         self._still_works = still_works
         self._refuses = refuses
         self._poll_s = poll_s
-        self._calibrations = Calibrations()
+        self._client_doubts = ClientDoubts(
+            calibrate, share_max=settings.ruleset.client_error_max, drop_pool=self.drop_pool
+        )
         self._pool: LoadPool | None = None
         self._metering = metering
 
@@ -140,7 +136,7 @@ class Deployed:
     def calibrate(self) -> Calibration | None:
         """Calibrate at a small load: a machine that cannot measure is told so in seconds; raises LoadError."""
         # Any load: none is calibrated that is smaller than what tells that.
-        found = self._calibration(self.workers(), 1, 1.0)
+        found = self._client_doubts.calibration(self.workers(), 1, 1.0)
         return None if found is None else found.calibration
 
     def revive(self) -> None:
@@ -237,7 +233,7 @@ class Deployed:
             if self._answer_check is not None:
                 recounted = self._answer_check.check(spec, columns, pool.kept_answers())
                 invalid += recounted.invalid
-            invalid += tuple(self._client_doubts(pool, n_agents, columns, metrics, load, tiers))
+            invalid += tuple(self._client_doubts.about(pool, n_agents, columns, metrics, load, tiers))
         timed_out = state is not None and state.timed_out
         energy, power = metering.judge(sampled, window=(open_ns, close_ns), idle=idle_span, rules=rules)
         result = PhaseResult(
@@ -355,48 +351,6 @@ class Deployed:
                 status_of(state, kind, now_ns, events.in_flight, failures, ttft_s, speed_tok_s, reading)
             )
         return tokens
-
-    def _calibration(self, pool: LoadPool, n_agents: int, chunks_per_s: float) -> Found | None:
-        """Return the calibration for such a load, made now if there is none; raises LoadError."""
-        if self._measure_client is None:
-            return None
-        make = partial(self._measure_client, pool)
-        try:
-            return self._calibrations.find(pool.describe(), n_agents, chunks_per_s, make)
-        except BaseException:
-            # Its workers may be at work still, and hold their hosts.
-            self.drop_pool()
-            raise
-
-    def _client_doubts(
-        self,
-        pool: LoadPool,
-        n_agents: int,
-        columns: RequestColumns,
-        metrics: PhaseMetrics,
-        load: dict[str, Any],
-        tiers: Sequence[SloTier],
-    ) -> Iterable[InvalidReason]:
-        """Yield where the load generator's own error could have decided; note it in `load`."""
-        load["chunks_per_s"] = came_per_s = chunks_per_s(columns)
-        try:
-            found = self._calibration(pool, n_agents, came_per_s)
-        except LoadError as error:
-            remedy = error.remedy or "see the message of the load worker"
-            yield InvalidReason(code="calibration_failed", what=error.what, remedy=remedy)
-            return
-        if found is None:
-            return
-        bounds = ClientError.of_phase(found.calibration, columns, lag_s=load["lag_p99_s"])
-        load["calibration"], load["client_error"] = found.calibration.model_dump(), bounds.model_dump()
-        load["calibration_covers"] = found.covers
-        for tier in tiers:
-            if doubt := bounds.could_change(tier, metrics, share_max=self.settings.ruleset.client_error_max):
-                yield InvalidReason(
-                    code="load_generator_saturated",
-                    what=f"{tier.name}: {doubt}",
-                    remedy="use more load workers (--agentperf-workers, --agentperf-load) or free the CPU there",
-                )
 
     def settle_server(self) -> tuple[Any, tuple[int, int] | None]:
         """Let the server drain before a phase of any kind, then reset what the deployment says.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from virtual_system import SHAPES, Watch, open_virtual, settings_for, virtual_run
 
+from pytest_agentperf.client_doubts import ClientDoubts
 from pytest_agentperf.core.client_error import Calibration
 from pytest_agentperf.core.errors import LoadError, LoadLimitError
 from pytest_agentperf.core.verdict import Verdict
@@ -48,7 +49,9 @@ class Calibrated:
         self, name: str, settings: RunSettings, encode: Callable[[], TabulatedDataset], clock: BlockingClock
     ) -> Deployed:
         self.deployed = deployed = open_virtual(name, settings, encode, clock)
-        deployed._measure_client = self._calibrate
+        deployed._client_doubts = ClientDoubts(
+            self._calibrate, share_max=settings.ruleset.client_error_max, drop_pool=deployed.drop_pool
+        )
         self.pool = deployed._open_pool()
         assert isinstance(self.pool, VirtualPool)
         self.pool.health = {"workers": 1, "lag_p99_s": self._lag_s}
