@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pytest_agentperf.accuracy_phase import AccuracyPhase
-from pytest_agentperf.clock import NS_PER_S, RealClock
+from pytest_agentperf.clock import RealClock
 from pytest_agentperf.config.recorded import record_settings
 from pytest_agentperf.core.accuracy import ALONE
 from pytest_agentperf.core.errors import ConfigError, EndpointError, LoadError
@@ -29,6 +29,7 @@ from pytest_agentperf.core.journal import (
 )
 from pytest_agentperf.core.leaderboard import DatasetInfo, PhaseResult, TierResult
 from pytest_agentperf.core.run_state import RunState
+from pytest_agentperf.core.units import NS_PER_S
 from pytest_agentperf.deployed import BudgetSpent, Deployed, PhaseRun
 from pytest_agentperf.interruption import BrokenOff, Interrupted, StopRequest
 from pytest_agentperf.opening import NotRunnable, encoded_dataset, opener

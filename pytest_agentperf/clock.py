@@ -9,7 +9,7 @@ from time import (
 )
 from typing import TYPE_CHECKING
 
-from pytest_agentperf.core.units import NS_PER_S as NS_PER_S
+from pytest_agentperf.core.units import NS_PER_S
 
 if TYPE_CHECKING:
     import asyncio
