@@ -3,9 +3,10 @@
     python tests/benchmarks/paired_gate_trials.py [--seeds 50] [--repeats 20] [--first 0] [--ruleset nightly/1]
 
 Where the sum of a few contexts decides, the capacity differs from seed to seed by more than a gate's tolerance, so that
-one truth for all seeds says nothing. Here each seed has its own: the most agents that keep the targets over a whole
-window of two hours, by bisection. Gates with that seed are asked about 5 % below it and 5 % above it; from
-one to the next the answers and the jitter differ.
+one truth for all seeds says nothing. Here each seed has its own: where half of the phases keep the targets over a whole
+window of two hours, by going up after each that does and down after each that does not (Dixon and Mood 1948). Gates
+with that seed are asked about 5 % below it and 5 % above it; from one phase to the next the answers and the jitter
+differ, here as there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from gate_trials import OFF, SHAPES, gate, settings_for
 
+from pytest_agentperf.core.pass_curve import pass_curve
 from pytest_agentperf.oracle import Unwatched
 from pytest_agentperf.rehearsal import rehearsed_run, tabulated_once
 
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
 
 SHAPE = "cache"
 _WHOLE_S = 7_200.0
-_STEP = 2
+_STEP = 3
+_PHASES = 16
 
 
-def keeps_targets(settings: RunSettings, n_agents: int, seed: int, tabulate: Tabulate) -> bool:
+def keeps_targets(settings: RunSettings, n_agents: int, seed: int, nonce: str, tabulate: Tabulate) -> bool:
     """Say whether the percentiles of a whole window keep their targets."""
     rules = settings.ruleset
     whole = {
@@ -43,7 +46,7 @@ def keeps_targets(settings: RunSettings, n_agents: int, seed: int, tabulate: Tab
         "window_max_s": _WHOLE_S,
         "warmup_agents": 0,
     }
-    trial = replace(settings, seed=seed, nonce=f"truth {seed}", ruleset=rules.model_copy(update=whole))
+    trial = replace(settings, seed=seed, nonce=nonce, ruleset=rules.model_copy(update=whole))
     with rehearsed_run(trial, Unwatched(), tabulate=tabulate) as run:
         (judged,) = run.run_fixed("all", n_agents).verdicts
     # Where nobody got an answer there is no margin.
@@ -51,16 +54,14 @@ def keeps_targets(settings: RunSettings, n_agents: int, seed: int, tabulate: Tab
 
 
 def capacity(settings: RunSettings, seed: int, tabulate: Tabulate) -> float:
-    """Return between which numbers of agents the seed's edge lies, to within a step: their middle."""
-    about = round(SHAPES[SHAPE].capacity)
-    low, high = round(about * 0.85), round(about * 1.15)
-    while high - low > _STEP:
-        middle = (low + high) // 2
-        if keeps_targets(settings, middle, seed, tabulate):
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    """Return with how many agents half of the phases with this seed keep the targets."""
+    found: dict[int, list[bool | None]] = {}
+    n_agents = round(SHAPES[SHAPE].capacity)
+    for number in range(_PHASES):
+        passed = keeps_targets(settings, n_agents, seed, f"truth {seed} {number}", tabulate)
+        found.setdefault(n_agents, []).append(passed)
+        n_agents += _STEP if passed else -_STEP
+    return pass_curve(found).crossing
 
 
 def main() -> int:
@@ -85,7 +86,7 @@ def main() -> int:
             ]
             trials[expected] += found
             print(
-                f"seed {seed}: {edge:g} agents; {threshold}, should {expected}: "
+                f"seed {seed}: {edge:.1f} agents; {threshold}, should {expected}: "
                 f"{dict(Counter(trial.verdict for trial in found))}",
                 flush=True,
             )
