@@ -106,6 +106,8 @@ class _TierModel:
         target = crossing(self.points, floor=max(1, low))
         if target is None:
             target = (low + high) / 2 if low else self._guess(high)
+        if not low:
+            target = max(target, high / self._reach)
         nearest = round(min(max(target, low + room), high - room))
         return min(max(nearest, low + 1), high - 1)
 

@@ -77,12 +77,13 @@ def test_it_begins_at_the_last_known_capacity() -> None:
     assert len(run(search(160), system(166.5))) <= 5
 
 
-def cliff(capacity: float) -> Any:
-    """Return a system whose margins tell nothing of the limit until it is passed."""
+def cliff(capacity: float, *, slope: float = 0.0) -> Any:
+    """Return a system whose margins tell nothing of the limit until it is passed, and little beyond."""
 
     def answer(n_agents: int) -> TierVerdict:
         verdict = PASS if n_agents <= capacity else FAIL
-        return margins(2.4, 0.97 if verdict is PASS else -12.0, verdict=verdict)
+        beyond = -12.0 - slope * math.log(n_agents / capacity)
+        return margins(2.4, 0.97 if verdict is PASS else beyond, verdict=verdict)
 
     return answer
 
@@ -93,6 +94,18 @@ def test_a_cliff_is_looked_for_near_the_last_known_capacity(start: int) -> None:
     probed = run(state, cliff(210.5))
     assert all(210 / 1.6 < n_agents < 210 * 1.6 for n_agents in probed)
     assert len(probed) <= 7
+    assert state.outcome("t").agents == pytest.approx(210, rel=0.02)
+
+
+@pytest.mark.parametrize("slope", [0.0, 2.0, 10.0, 30.0])
+@pytest.mark.parametrize("start", [300, 400, 800])
+def test_a_capacity_that_has_fallen_is_found_in_growing_steps(start: int, slope: float) -> None:
+    """Two failures beyond a cliff differ by so little that a line through them would lead to a handful of agents."""
+    state = search(start)
+    probed = run(state, cliff(210.5, slope=slope))
+    assert probed[1] == round(start / 1.25)
+    assert min(probed) > 100
+    assert len(probed) <= 10
     assert state.outcome("t").agents == pytest.approx(210, rel=0.02)
 
 
