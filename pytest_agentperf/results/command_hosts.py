@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SSH = frozenset({"ssh", "autossh", "mosh", "sftp", "slogin"})
 _SSH_VALUED = "BbcDEeFIiJLlmOoPpQRSWw"
 """Options of ssh that take a value."""
+_FORWARDED = re.compile(r":(?![^\[]*\])")
 _SSH_HOSTS = re.compile(r"(?:ProxyJump|HostName|HostKeyAlias|ProxyCommand)[= ]\s*(.+)", re.IGNORECASE)
 _SSH_USER = re.compile(r"User[= ]\s*(\S+)", re.IGNORECASE)
 _COPYING = frozenset({"scp", "rsync", "sshfs"})
@@ -38,9 +39,17 @@ _REST = r"(?:[A-Za-z0-9_.-]|\[[\d,-]+\])*"
 _NAME = re.compile(rf"[A-Za-z0-9]{_REST}")
 _IPV6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d+)?/?|([0-9A-Fa-f.]*(?::[0-9A-Fa-f.]*){2,})")
 _BETWEEN = re.compile(r",(?![^\[]*\])")
-_NO_NAMES = frozenset({"all", "any", "auto", "false", "host-gateway", "none", "null", "root", "true"})
+_NO_NAMES = frozenset(
+    {"all", "any", "auto", "false", "host-gateway", "latest", "none", "null", "root", "true"}
+)
+_MODEL = re.compile(r"--(?:served[-_])?model(?:[-_]name)?(?:=.*)?", re.DOTALL)
+"""Options whose value, unless it is a place, is a model's name: its tag may look like a port."""
 # What tells a host by itself, whatever stands before it. A tag of an image has a port's place, but seldom four digits.
-_WITH_SCHEME = re.compile(r"(?!(?:file|hf|ipc|inproc|s3|gs|unix):)[a-z][a-z0-9+]*://([^/\s]+)")
+# Where no dot or colon makes it a registry, what an image's place begins with is an organisation.
+_WITH_SCHEME = re.compile(
+    r"(?!(?:az|file|gs|hf|inproc|ipc|library|s3|unix):|docker://(?![^/#\s]*[.:][^/#\s]*[/#]))"
+    r"[a-z][a-z0-9+]*://([^/#\s]+)"
+)
 _WITH_PORT = re.compile(rf"(?:[\w.+-]+@)?({_NAME.pattern}):(?:\d{{4,5}}|\{{port(?::\w+)?\}})(?:/.*)?")
 _WITH_USER = re.compile(rf"[\w.+-]+@((?!sha\d+:)[A-Za-z]{_REST})(?::.*)?")
 
@@ -88,7 +97,9 @@ def _in_words(words: Sequence[str]) -> Iterator[str]:
             yield from _in_words(_split(word)) if word not in _split(word) else ()
         elif (assigned := _ASSIGNED.fullmatch(word)) is not None:
             yield from _of_assignment(assigned[1], assigned[2])
-        else:
+        elif "/" in word or not any(
+            _MODEL.fullmatch(one) for one in (word, *words[max(0, place - 1) : place])
+        ):
             yield from _told_by_shape(word.partition("=")[2] if word.startswith("-") else word)
         for name, value in _IN_JSON.findall(word):
             yield from _of_assignment(name, value)
@@ -135,7 +146,8 @@ def _of_option(letter: str, value: str) -> Iterator[str]:
     if letter in "JWl":
         yield from _named(value)
     elif letter in "LR":
-        yield from (part for part in value.split(":") if not part.isdigit())
+        for part in _FORWARDED.split(value):
+            yield from _named(part)
     elif letter == "o" and (found := _SSH_HOSTS.match(value)):
         yield from _in_words(_split(found[1])) if " " in found[1] else _named(found[1])
     elif letter == "o" and (found := _SSH_USER.match(value)):

@@ -40,7 +40,9 @@ _AT = re.compile(r"[\w.+-]+@[\w.-]+")
 # As texts name the place of a worker that has not told its host yet; what is here has a name of no host.
 _WORKER_ON = re.compile(r"\bload worker \d+ on (?!this machine\b)([^\s,;]+)")
 # Two parts or more: /v1 and /metrics are of an API.
-_PATH = re.compile(r"(?<![\w/.>])(?:~|\.\.?)?/[\w.@+%~-]+(?:/[\w.@+%~-]*)+|(?<![\w/.:>])[A-Za-z]:\\[^\s'\"]+")
+_PATH = re.compile(
+    r"(?:(?<![\w/.>])|(?<=://))(?:~|\.\.?)?/[\w.@+%~-]+(?:/[\w.@+%~-]*)+|(?<![\w/.:>])[A-Za-z]:\\[^\s'\"]+"
+)
 
 
 class Publishing:
@@ -84,7 +86,8 @@ class Publishing:
     def value(self, value: Any, key: str = "") -> Any:
         """Return plain values without these names, keys of mappings included."""
         if isinstance(value, str):
-            if value in self._words.values.get(key, ()):
+            # A host may be called as the framework that it serves by.
+            if value in self._words.values.get(key, ()) or (key == "framework" and value in self._names):
                 return value
             return self._digests.get(value) or self.text(value, public=key in _PUBLIC)
         if isinstance(value, dict):

@@ -51,7 +51,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> 
             "framework: sim\n      workers:\n      - role: aggregated\n        count: 1\n"
             "        accelerators_each: 1\n"
             f"        command: serve --model {SECRET_PLACE} --host {HOST} --log {USER}@{HOST} "
-            f"--copy {HOST}:{SECRET_PLACE}\n",
+            f"--copy {HOST}:{SECRET_PLACE} --bus ipc://{SECRET_PLACE}\n",
         )
         path.write_text(text, encoding="utf-8")
         done = subprocess.run(
@@ -171,6 +171,7 @@ def test_the_publishable_variant_names_no_host_user_or_path(
         HOST,
         USER,
         SECRET_PLACE,
+        "weights/v4",
         str(folder.parents[1]),
         "/suites/tiny",
         "/systems/box.yaml",
@@ -265,6 +266,14 @@ def test_the_publishable_variant_names_no_load_host(folder: Path) -> None:
         ("serve --bus nats://n7 --store s3://bucket/model --model llama3:8b", {"n7"}),
         ("""serve --kv '{"kv_ip":"head7","kv_port":{port},"role":"both"}'""", {"head7"}),
         ("env NATS_SERVER=nats://n7:4222 no_proxy=h1,localhost serve", {"n7", "h1", "localhost"}),
+        ("ssh -L *:8000:[fd00::1]:80 -R /tmp/s:inner:9 outer", {"fd00::1", "inner", "outer"}),
+        ("docker run -v /a:/b vllm/vllm-openai:v0.11.0 --model org/m --kv-cache-dtype fp8_e5m2", set()),
+        ("apptainer run docker://vllm/vllm-openai:v0.11.0 serve", set()),
+        ("apptainer run docker://lab.example/vllm:1 docker://ubuntu:22.04", {"lab.example"}),
+        ("enroot import docker://me@lab:5000#team/vllm:1", {"lab"}),
+        ("vllm serve --served-model-name m:8192 --model=m:8192 --peers-at h1:8192", {"h1"}),
+        ("serve --model nats://n7/weights uvx sglang@latest", {"n7"}),
+        ("""serve --speculative-config '{"model": "a/b", "num_speculative_tokens": 3}'""", set()),
     ],
 )
 def test_hosts_are_found_in_commands(command: str, hosts: set[str]) -> None:
@@ -315,16 +324,17 @@ def test_a_malformed_url_is_published_without_its_host(
 
 
 def test_a_host_called_like_a_field_changes_no_field(folder: Path) -> None:
-    """`ssh server …` names the host `server`, and a phase has a field of that name; `ramp` is a kind of phase."""
+    """A phase has a field `server`; `ramp` is a kind of phase, `sim` the framework."""
 
     written = json.loads((folder / "leaderboard.json").read_bytes())
     workers = written["entries"][0]["system"]["deployments"]["main"]["serving"]["workers"]
-    workers[0]["command"] = "ssh -tt server ssh ramp serve"
+    workers[0]["command"] = "ssh -tt server ssh ramp serve --host sim"
     board = Leaderboard.model_validate(written)
     found, _ = Publishing(board.entries[0]).apply({"leaderboard.json": json.dumps(written).encode()})
     published = json.loads(found["leaderboard.json"])
     Leaderboard.model_validate(published)
     entry = published["entries"][0]
     command = entry["system"]["deployments"]["main"]["serving"]["workers"][0]["command"]
-    assert re.fullmatch(r"ssh -tt host-\d+ ssh host-\d+ serve", command)
+    assert re.fullmatch(r"ssh -tt host-\d+ ssh host-\d+ serve --host host-\d+", command)
+    assert entry["system"]["deployments"]["main"]["serving"]["framework"] == "sim"
     assert {phase["kind"] for phase in entry["phases"]} >= {"warmup", "ramp"}
