@@ -61,6 +61,8 @@ def capacity(settings: RunSettings, seed: int, tabulate: Tabulate) -> float:
         passed = keeps_targets(settings, n_agents, seed, f"truth {seed} {number}", tabulate)
         found.setdefault(n_agents, []).append(passed)
         n_agents += _STEP if passed else -_STEP
+    if len({passed for verdicts in found.values() for passed in verdicts}) == 1:
+        raise SystemExit(f"seed {seed}: the edge lies beyond the {min(found)} to {max(found)} agents tried")
     return pass_curve(found).crossing
 
 
