@@ -27,7 +27,7 @@ LEVEL = 0.95
 # How much the mix of trajectories in the air moves the capacity by each metric from one search to the next, as standard
 # deviations of its logarithm: it lasts longer than the windows, so that none of them shows it. Output speed follows the
 # mean context, the tail of TTFT the few that are longest. Fitted to trials (docs/gates.md).
-_MIX_ERRORS = (0.0068, 0.011)
+_MIX_ERRORS = (0.006, 0.011)
 _DRAWS = 400
 # Of a metric whose interval is open, or of a few trajectories.
 _UNKNOWN_ERROR = 0.1
