@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_agentperf.core.ports import BlockingClock
 
 _POLL_S = 0.25
+# On a busy machine a server that was killed is silent for so long before its keeper says how it ended.
+_END_KNOWN_S = 2.0
 _PROGRESS_EVERY_NS = 10 * NS_PER_S
 # Below those that the kernel gives to outgoing connections: none of them can take a port between the search for a
 # free one and the server's start.
@@ -130,8 +132,8 @@ class LaunchedServer(AttachedServer):
 
     def revive(self, patience_s: float) -> None:
         """End what is left and start anew; raises EndpointError if that fails or `restart` is not wanted."""
+        gone = self._ends()
         tail = self.log_tail()
-        gone = [f"{p.name}: {how}" for p in self._running if (how := p.exited())]
         self.stop()
         if not self._launch.restart:
             raise EndpointError(
@@ -141,6 +143,15 @@ class LaunchedServer(AttachedServer):
             )
         self._on_progress("starting the server again")
         self.start()
+
+    def _ends(self) -> list[str]:
+        """Return how its processes ended: it stops answering a moment before that is known."""
+        deadline_ns = self._clock.now_ns() + round(_END_KNOWN_S * NS_PER_S)
+        while self._running and self._clock.now_ns() < deadline_ns:
+            if any(process.exited() for process in self._running):
+                break
+            self._clock.sleep(_POLL_S)
+        return [f"{process.name}: {how}" for process in self._running if (how := process.exited())]
 
     def log_tail(self) -> tuple[str, ...]:
         """Return the last lines of its log: of those processes that have ended, or of all."""

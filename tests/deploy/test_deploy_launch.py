@@ -16,6 +16,7 @@ from launch_support import launched, lives, script
 
 import pytest_agentperf.deploy.readiness
 from pytest_agentperf.core.errors import EndpointError
+from pytest_agentperf.deploy.kept_process import KeptProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,6 +268,25 @@ def test_without_restart_a_crash_is_told_with_the_last_words() -> None:
         server.revive(1.0)
     assert "  | listening" in caught.value.what
     assert "launch.restart" in (caught.value.remedy or "")
+
+
+def test_a_crash_is_told_though_its_keeper_says_so_only_after_the_server_fell_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = launched(script(PIDS, "tell('server')", "serve()"))
+    server.start()
+    os.kill(pids(server.log_tail())["server"], signal.SIGKILL)
+    wait_until(lambda: server.state() == "dead")
+    exited, asked = KeptProcess.exited, 0
+
+    def late(process: KeptProcess) -> str | None:
+        nonlocal asked
+        asked += 1
+        return None if asked <= 2 else exited(process)
+
+    monkeypatch.setattr(KeptProcess, "exited", late)
+    with pytest.raises(EndpointError, match="server: it was ended by SIGKILL"):
+        server.revive(1.0)
 
 
 def test_several_start_in_order_and_are_dead_as_soon_as_one_is(tmp_path: Path) -> None:
